@@ -1,0 +1,76 @@
+//! Features to pixels: the middle and the way up, level by level.
+
+use burn::module::Module;
+use burn::nn::GroupNorm;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Tensor};
+
+use super::VqganConfig;
+use super::blocks::{
+    Level, LevelConfig, Middle, Upsample, conv2d, conv3x3, group_norm, norm_swish,
+};
+
+/// Features of `post_quant_conv` to pixels.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    conv_in: Conv2d,
+    mid: Middle,
+    up: Vec<Level>,
+    norm_out: GroupNorm,
+    /// The last convolution; the adaptive weight of the adversarial loss is measured on it.
+    pub conv_out: Conv2d,
+}
+
+impl Decoder {
+    pub(crate) fn new(config: &VqganConfig, device: &Device) -> Self {
+        let widths = config.widths();
+        let last = widths.len() - 1;
+        let up = (0..=last)
+            .map(|i| {
+                let mut level = LevelConfig {
+                    channels_in: widths[last.min(i + 1)],
+                    channels_out: widths[i],
+                    blocks: config.blocks + 1,
+                    attention: i == last,
+                }
+                .init(device);
+                level.upsample = (i > 0).then(|| Upsample::new(widths[i], device));
+                level
+            })
+            .collect();
+        Self {
+            conv_in: conv3x3(config.z, widths[last], device),
+            mid: Middle::new(widths[last], device),
+            up,
+            norm_out: group_norm(widths[0], device),
+            conv_out: conv3x3(widths[0], 3, device),
+        }
+    }
+
+    /// Levels of resolution.
+    pub fn n_levels(&self) -> usize {
+        self.up.len()
+    }
+
+    /// Gives a picture, not clamped.
+    ///
+    /// `guide` holds one feature map per level, index 0 at full resolution; each is added after
+    /// the blocks of its level ([P] Fig. 9).
+    ///
+    /// # Shapes
+    /// `[b, z, h, w]` on the token grid to `[b, 3, h·stride, w·stride]`.
+    pub fn forward(&self, features: Tensor<4>, guide: Option<Vec<Tensor<4>>>) -> Tensor<4> {
+        let mut guide = guide.unwrap_or_default();
+        let mut h = self.mid.forward(conv2d(&self.conv_in, features));
+        for level in self.up.iter().rev() {
+            h = level.forward(h);
+            if let Some(hint) = guide.pop() {
+                h = h + hint;
+            }
+            if let Some(upsample) = &level.upsample {
+                h = upsample.forward(h);
+            }
+        }
+        conv2d(&self.conv_out, norm_swish(&self.norm_out, h))
+    }
+}
