@@ -1,0 +1,155 @@
+//! AR: the tokens of a patch one after the other (page §4). Position t predicts token t + 1, BOS
+//! the first.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::attention::KeyValues;
+use super::ncp::PatchKeyValues;
+use super::sampling::{Draw, Sampler, Uniforms};
+use super::session::{PatchJob, Session};
+use super::transformer::{RenderInput, RenderOutput, Renderer};
+use super::{HEAD_WIDTH, Transfer};
+
+impl Renderer {
+    /// Gives the teacher-forced logits of a patch and its cache, in one pass.
+    ///
+    /// # Shapes
+    /// tokens `[b, m]`, in the order they are written.
+    ///
+    /// # Panics
+    /// When the model is not autoregressive.
+    pub fn render_ar(&self, tokens: Tensor<2, Int>, input: &RenderInput) -> RenderOutput {
+        assert!(self.bos.is_some(), "an autoregressive model");
+        let [_, m] = tokens.dims();
+        let (z, cache) = self.teacher_force(tokens.clone(), input);
+        let cache = if self.transfer_context { cache } else { self.clean_cache(&tokens, input) };
+        RenderOutput { logits: self.logits(z.narrow(1, 0, m)), cache }
+    }
+}
+
+/// Keys and values of one layer while a wave is written: context first, then BOS and the tokens.
+/// Allocated once per wave; the token loop writes into it.
+struct Buffer {
+    pairs: Option<KeyValues>,
+}
+
+impl Buffer {
+    /// Writes the pairs of one token at place `at` and gives the whole buffer.
+    fn put(&mut self, at: usize, new: KeyValues) -> KeyValues {
+        // Taken out, the tensors have one owner and are written in place.
+        let KeyValues { keys, values } = self.pairs.take().expect("put back by every call");
+        let [b, heads, _, width] = keys.dims();
+        let place = [0..b, 0..heads, at..at + 1, 0..width];
+        let pairs = KeyValues {
+            keys: keys.slice_assign(place.clone(), new.keys),
+            values: values.slice_assign(place, new.values),
+        };
+        self.pairs = Some(pairs.clone());
+        pairs
+    }
+}
+
+impl Session {
+    /// Writes the patches of a wave token by token, and fills their caches on the way.
+    pub(super) fn write_ar<U: Uniforms>(
+        &self,
+        jobs: &[PatchJob],
+        sampler: &Sampler<U>,
+    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+        let (g, b, m) = (jobs.len(), self.batch(), self.config.tokens_per_patch());
+        let (mut buffers, mut biases, own) = self.buffers(jobs);
+        let places = self.wave_places(jobs);
+        let texts: Vec<_> = (0..buffers.len()).map(|l| self.wave_text(l, g)).collect();
+        let mut tokens = vec![Vec::with_capacity(b * m); g * b];
+        let mut z = self.wave_begin(jobs);
+        for t in 0..=m {
+            for bias in &mut biases {
+                let [n, heads, _, _] = bias.dims();
+                let place = [0..n, 0..heads, 0..1, own + t..own + t + 1];
+                let hidden = std::mem::replace(bias, Tensor::empty([1, 1, 1, 1], &self.device));
+                *bias = hidden.slice_fill(place, 0.0);
+            }
+            for (l, layer) in self.renderer.layers.iter().enumerate() {
+                let a = layer.norm1.forward(z.clone());
+                let queries = layer.attn.queries(a.clone());
+                let pairs = buffers[l].put(own + t, layer.attn.key_values(a));
+                let bias = biases[l % biases.len()].clone();
+                let attended = layer.attn.attend(queries, pairs, Some(bias));
+                z = layer.rest(z + attended, texts[l].as_ref());
+            }
+            if t == m {
+                break;
+            }
+            let chosen = self.choose(z, t, jobs, sampler);
+            for (tokens, token) in tokens.iter_mut().zip(&chosen) {
+                tokens.push(*token);
+            }
+            let place = places.clone().narrow(1, t, 1);
+            z = self.renderer.tok_emb.forward(self.token_tensor(&chosen, 1)) + place;
+        }
+        let tokens: Vec<Vec<i32>> = tokens.chunks(b).map(<[Vec<i32>]>::concat).collect();
+        let caches = match self.config.transfer {
+            Transfer::Alone => self.precache(jobs, &tokens),
+            Transfer::Context => {
+                let layers = buffers.into_iter().filter_map(|buffer| buffer.pairs).collect();
+                self.split_wave(layers, g, own + 1)
+            }
+        };
+        (tokens, caches)
+    }
+
+    /// Allocates the buffers of every layer with the context in place; gives them, the biases that
+    /// hide what is not written yet (one for all layers, or one each), and where BOS goes.
+    fn buffers(&self, jobs: &[PatchJob]) -> (Vec<Buffer>, Vec<Tensor<4>>, usize) {
+        let (rows, m) = (jobs.len() * self.batch(), self.config.tokens_per_patch());
+        let heads = self.config.n_heads();
+        let padding = self.padding(jobs);
+        let unwritten = Tensor::full([rows, 1, 1, m + 1], f32::NEG_INFINITY, &self.device);
+        let (mut buffers, mut biases, mut own) = (Vec::new(), Vec::new(), 0);
+        for l in 0..self.renderer.layers.len() {
+            let empty = || Tensor::zeros([rows, heads, m + 1, HEAD_WIDTH], &self.device);
+            let (pairs, bias) = match self.context(l, jobs, padding.as_ref()) {
+                None => (KeyValues { keys: empty(), values: empty() }, unwritten.clone()),
+                Some(context) => {
+                    own = context.pairs.keys.dims()[2];
+                    let seen = context
+                        .bias
+                        .unwrap_or_else(|| Tensor::zeros([1, 1, 1, own], &self.device));
+                    let per_head = seen.dims()[1];
+                    let seen = seen.expand([rows, per_head, 1, own]);
+                    let unwritten = unwritten.clone().expand([rows, per_head, 1, m + 1]);
+                    let pairs = KeyValues {
+                        keys: Tensor::cat(vec![context.pairs.keys, empty()], 2),
+                        values: Tensor::cat(vec![context.pairs.values, empty()], 2),
+                    };
+                    (pairs, Tensor::cat(vec![seen, unwritten], 3))
+                }
+            };
+            buffers.push(Buffer { pairs: Some(pairs) });
+            if l == 0 || bias.dims()[1] > 1 {
+                biases.push(bias);
+            }
+        }
+        (buffers, biases, own)
+    }
+
+    fn choose<U: Uniforms>(
+        &self,
+        z: Tensor<3>,
+        token: usize,
+        jobs: &[PatchJob],
+        sampler: &Sampler<U>,
+    ) -> Vec<i32> {
+        let logits = host(self.renderer.logits(z).into_data());
+        let of = |(row, logits): (usize, &[f32])| {
+            let index = jobs[row / self.batch()].index;
+            sampler.token(logits, Draw { picture: row % self.batch(), index, token, turn: 0 })
+        };
+        logits.chunks(self.config.n_codes).enumerate().map(of).collect()
+    }
+}
+
+/// Reads floats of any precision to the host.
+pub(super) fn host(data: TensorData) -> Vec<f32> {
+    data.convert::<f32>().try_to_vec().expect("converted to f32 above")
+}

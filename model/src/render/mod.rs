@@ -1,0 +1,26 @@
+//! The render transformer: what it is ([`RendererConfig`]), what it sees ([`Ncp`]), and its three
+//! ways to write a patch ([`ar`], [`nar`], [`pnar`]).
+//!
+//! Training runs [`Renderer`] on hidden-state caches ([`PatchCache`]); painting runs a [`Session`],
+//! whose caches are projected once ([`PatchKeyValues`]). The two agree to rounding.
+
+mod adc;
+pub mod ar;
+mod attention;
+mod block;
+mod config;
+pub mod nar;
+mod ncp;
+pub mod pnar;
+pub mod sampling;
+mod session;
+mod transformer;
+
+pub use adc::{TokenGrid, walk_tokens};
+pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
+pub use ncp::{Ncp, PatchCache, PatchKeyValues};
+pub use session::{PatchJob, Session};
+pub use transformer::{RenderInput, RenderOutput, Renderer};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! NAR and the pass it shares with P-NAR: masked places are predicted at once, and a second, clean
+//! pass fills the cache ([N] §3.2).
+
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+
+use super::ar::host;
+use super::ncp::PatchKeyValues;
+use super::sampling::{Draw, Sampler, Uniforms};
+use super::session::{PatchJob, Session};
+use super::transformer::{RenderInput, RenderOutput, Renderer};
+
+impl Renderer {
+    /// Gives the logits of a patch whose masked places are hidden, and its cache from a clean pass.
+    ///
+    /// # Shapes
+    /// tokens and masked `[b, m]`, in the order they are written; NAR masks every place.
+    ///
+    /// # Panics
+    /// When the model is autoregressive.
+    pub fn render_masked(
+        &self,
+        tokens: Tensor<2, Int>,
+        masked: Tensor<2, Bool>,
+        input: &RenderInput,
+    ) -> RenderOutput {
+        let context = self.relate(input);
+        let text = self.project_text(input.text.as_ref());
+        let z = self.embed_masked(tokens.clone(), masked, input);
+        let (z, _) = self.run(z, &context, text.as_ref(), None);
+        RenderOutput { logits: self.logits(z), cache: self.clean_cache(&tokens, input) }
+    }
+
+    fn embed_masked(
+        &self,
+        tokens: Tensor<2, Int>,
+        masked: Tensor<2, Bool>,
+        input: &RenderInput,
+    ) -> Tensor<3> {
+        let [b, m] = tokens.dims();
+        let places = self.place_embedding(input.order, input.patch).unsqueeze::<3>();
+        self.hide(self.tok_emb.forward(tokens), masked, b, m) + places
+    }
+
+    /// Replaces the embeddings of masked places by the mask embedding.
+    pub(super) fn hide(
+        &self,
+        z: Tensor<3>,
+        masked: Tensor<2, Bool>,
+        b: usize,
+        m: usize,
+    ) -> Tensor<3> {
+        let mask = self.mask.as_ref().expect("a non-autoregressive model has a mask").val();
+        let [d] = mask.dims();
+        let hidden = mask.reshape([1, 1, d]).expand([b, m, d]);
+        z.mask_where(masked.unsqueeze_dim::<3>(2).expand([b, m, d]), hidden)
+    }
+}
+
+impl Session {
+    /// Writes the patches of a wave in one pass, then fills their caches in a clean one.
+    pub(super) fn write_nar<U: Uniforms>(
+        &self,
+        jobs: &[PatchJob],
+        sampler: &Sampler<U>,
+    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+        let (b, m) = (self.batch(), self.config.tokens_per_patch());
+        let rows = jobs.len() * b;
+        let logits = self.masked_logits(jobs, &vec![0; rows * m], &vec![true; rows * m]);
+        let mut scratch = Vec::new();
+        let choose = |(at, logits): (usize, &[f32])| {
+            let (row, token) = (at / m, at % m);
+            let draw = Draw { picture: row % b, index: jobs[row / b].index, token, turn: 1 };
+            sampler.gumbel_token(logits, draw, &mut scratch)
+        };
+        let tokens: Vec<i32> =
+            logits.chunks(self.config.n_codes).enumerate().map(choose).collect();
+        let tokens: Vec<Vec<i32>> = tokens.chunks(b * m).map(<[i32]>::to_vec).collect();
+        let caches = self.precache(jobs, &tokens);
+        (tokens, caches)
+    }
+
+    /// Gives the logits `[g · b · m · v]` of a wave whose masked places are hidden, on the host.
+    pub(super) fn masked_logits(
+        &self,
+        jobs: &[PatchJob],
+        tokens: &[i32],
+        masked: &[bool],
+    ) -> Vec<f32> {
+        let m = self.config.tokens_per_patch();
+        let rows = tokens.len() / m;
+        let data = TensorData::new(masked.to_vec(), [rows, m]);
+        let masked: Tensor<2, Bool> = Tensor::from_data(data, &self.device);
+        let z = self.renderer.tok_emb.forward(self.token_tensor(tokens, m));
+        let z = self.renderer.hide(z, masked, rows, m) + self.wave_places(jobs);
+        let (z, _) = self.run(z, jobs, None);
+        host(self.renderer.logits(z).into_data())
+    }
+}

@@ -1,0 +1,1 @@
+//! Equivalences inside the renderer: what must agree, whichever way it is computed.

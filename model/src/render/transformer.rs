@@ -1,0 +1,186 @@
+//! The stack of layers and its output head (page §4), as used in training: teacher-forced, on
+//! hidden-state caches. Axes: `b` batch, `m` tokens of the patch, `l` layers, `v` codes, `d` width.
+
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, LayerNorm, Linear};
+use burn::tensor::module::linear;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::block::{Block, LayerContext};
+use super::ncp::PatchCache;
+use crate::patch::{Order, Step, TokenSize};
+
+/// Holds the bias of the tied output head; its weights are the token embeddings.
+#[derive(Module, Debug)]
+pub(super) struct Head {
+    pub(super) bias: Param<Tensor<1>>,
+}
+
+/// The render transformer. Field names are those of page §7.
+#[derive(Module, Debug)]
+pub struct Renderer {
+    pub(super) tok_emb: Embedding,
+    pub(super) pos_row: Embedding,
+    pub(super) pos_col: Embedding,
+    pub(super) pos_frame: Embedding,
+    pub(super) order_emb: Embedding,
+    pub(super) bos: Option<Param<Tensor<1>>>,
+    pub(super) mask: Option<Param<Tensor<1>>>,
+    pub(super) text_proj: Option<Linear>,
+    pub(super) layers: Vec<Block>,
+    pub(super) norm: LayerNorm,
+    pub(super) head: Head,
+    pub(super) tokens_per_patch: usize,
+    pub(super) transfer_context: bool,
+}
+
+/// What a teacher-forced pass looks at besides the tokens.
+#[derive(Debug, Clone)]
+pub struct RenderInput<'a> {
+    /// Order the patch is written with.
+    pub order: Order,
+    /// Tokens of one patch along each axis.
+    pub patch: TokenSize,
+    /// Caches of the context, in route order.
+    pub context: Vec<&'a PatchCache>,
+    /// Row of the relative table for each context patch.
+    pub rows: Vec<usize>,
+    /// Row of the patch itself.
+    pub own_row: usize,
+    /// Text states `[b, t, d_text]`; ignored by an unconditional model.
+    pub text: Option<Tensor<3>>,
+}
+
+/// What a teacher-forced pass gives.
+#[derive(Debug, Clone)]
+pub struct RenderOutput {
+    /// Scores of every code at every token of the patch, `[b, m, v]`.
+    pub logits: Tensor<3>,
+    /// Cache of the patch, computed with the same weights.
+    pub cache: PatchCache,
+}
+
+impl<'a> RenderInput<'a> {
+    /// Gives the input of a route's step.
+    pub fn new(
+        step: &Step,
+        own_row: usize,
+        patch: TokenSize,
+        context: Vec<&'a PatchCache>,
+        text: Option<Tensor<3>>,
+    ) -> Self {
+        let rows = step.context.iter().map(|entry| entry.row).collect();
+        Self { order: step.order, patch, context, rows, own_row, text }
+    }
+}
+
+impl Renderer {
+    /// Gives the states of all tokens before the first layer, `[b, m, d]`.
+    pub(super) fn embed(&self, tokens: Tensor<2, Int>, input: &RenderInput) -> Tensor<3> {
+        self.tok_emb.forward(tokens)
+            + self.place_embedding(input.order, input.patch).unsqueeze::<3>()
+    }
+
+    /// Gives the state of BOS, `[b, 1, d]`.
+    ///
+    /// # Panics
+    /// When the model is not autoregressive.
+    pub(super) fn begin(&self, order: Order, batch: usize) -> Tensor<3> {
+        let bos = self.bos.as_ref().expect("an autoregressive model has a BOS").val();
+        let [d] = bos.dims();
+        (bos.unsqueeze::<2>() + self.order_embedding(order)).unsqueeze::<3>().expand([batch, 1, d])
+    }
+
+    /// Runs all layers. Gives the last states and every layer's input.
+    pub(super) fn run(
+        &self,
+        z: Tensor<3>,
+        context: &[Option<LayerContext>],
+        text: Option<&Tensor<3>>,
+        own_bias: Option<&Tensor<4>>,
+    ) -> (Tensor<3>, Vec<Tensor<3>>) {
+        let mut inputs = Vec::with_capacity(self.layers.len());
+        let mut z = z;
+        for (layer, context) in self.layers.iter().zip(context) {
+            inputs.push(z.clone());
+            let text = text.and_then(|text| layer.project_text(text.clone()));
+            z = layer.forward(z, context.as_ref(), own_bias, text.as_ref());
+        }
+        (z, inputs)
+    }
+
+    /// Gives the scores of every code, `[b, m, v]`.
+    pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
+        let weight = self.tok_emb.weight.val().transpose();
+        linear(self.norm.forward(z), weight, Some(self.head.bias.val()))
+    }
+
+    /// Projects every layer's context from hidden states.
+    pub(super) fn relate(&self, input: &RenderInput) -> Vec<Option<LayerContext>> {
+        if input.context.is_empty() {
+            return vec![None; self.layers.len()];
+        }
+        let device = self.tok_emb.weight.val().device();
+        let rows: Tensor<1, Int> = Tensor::from_data(index_data(&input.rows), &device);
+        let relate = |(l, layer): (usize, &Block)| {
+            let states = input.context.iter().map(|cache| cache.states[l].clone()).collect();
+            let pairs = layer.project(Tensor::cat(states, 1)); // [b, n·m, d]
+            Some(layer.relate(pairs, rows.clone(), input.own_row))
+        };
+        self.layers.iter().enumerate().map(relate).collect()
+    }
+
+    /// Projects text states to the width of the model; nothing when unconditional.
+    pub(super) fn project_text(&self, text: Option<&Tensor<3>>) -> Option<Tensor<3>> {
+        self.text_proj.as_ref().map(|proj| {
+            let text = text.expect("a conditional model is given text, the empty string's at least");
+            proj.forward(text.clone())
+        })
+    }
+
+    /// Computes a cache in a pass of its own, over the true tokens and off the graph.
+    pub(super) fn clean_cache(&self, tokens: &Tensor<2, Int>, input: &RenderInput) -> PatchCache {
+        let model = self.valid();
+        let mut input = input.clone();
+        if !self.transfer_context {
+            input.context.clear();
+            input.rows.clear();
+        }
+        input.text = input.text.map(Tensor::inner);
+        model.teacher_force(tokens.clone().inner(), &input).1
+    }
+
+    /// Runs the true tokens; gives the last states (BOS first when autoregressive) and the cache.
+    pub(super) fn teacher_force(
+        &self,
+        tokens: Tensor<2, Int>,
+        input: &RenderInput,
+    ) -> (Tensor<3>, PatchCache) {
+        let [b, m] = tokens.dims();
+        let context = self.relate(input);
+        let text = self.project_text(input.text.as_ref());
+        let z = self.embed(tokens, input);
+        if self.bos.is_none() {
+            let (z, states) = self.run(z, &context, text.as_ref(), None);
+            return (z, PatchCache::detached(states));
+        }
+        let z = Tensor::cat(vec![self.begin(input.order, b), z], 1); // [b, 1 + m, d]
+        let causal = causal_bias(m + 1, &z.device());
+        let (z, states) = self.run(z, &context, text.as_ref(), Some(&causal));
+        let states = states.into_iter().map(|s| s.narrow(1, 1, m)).collect();
+        (z, PatchCache::detached(states))
+    }
+}
+
+/// Forbids every token to look at later ones: `[1, 1, m, m]`, 0 or −∞.
+pub(super) fn causal_bias(m: usize, device: &burn::tensor::Device) -> Tensor<4> {
+    let bias = |at: usize| if at % m > at / m { f32::NEG_INFINITY } else { 0.0 };
+    let data = TensorData::new((0..m * m).map(bias).collect(), [1, 1, m, m]);
+    // A mask is no parameter: keep it off the graph.
+    Tensor::from_data(data, &device.clone().without_autodiff())
+}
+
+/// Makes tensor data of row numbers.
+pub(super) fn index_data(rows: &[usize]) -> TensorData {
+    TensorData::new(rows.iter().map(|&row| row as i32).collect(), [rows.len()])
+}
