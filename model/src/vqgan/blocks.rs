@@ -10,6 +10,8 @@ use burn::tensor::activation::{silu, softmax};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor, module::interpolate};
 
+use super::pixel_guided::{zero, zero_bias};
+
 /// Groups of every group normalization; each width is a multiple of it.
 pub(crate) const NORM_GROUPS: usize = 32;
 
@@ -81,6 +83,15 @@ impl ResBlock {
             Some(shortcut) => conv2d(shortcut, x) + h,
             None => x + h,
         }
+    }
+}
+
+impl ResBlock {
+    /// The block that turns zero features into zero features.
+    fn silence(mut self) -> Self {
+        self.conv2 = zero(self.conv2);
+        self.nin_shortcut = self.nin_shortcut.map(zero_bias);
+        self
     }
 }
 
@@ -232,6 +243,20 @@ impl Level {
             }
         }
         h
+    }
+}
+
+impl Level {
+    /// The level that turns zero features into zero features.
+    pub(crate) fn silence(mut self) -> Self {
+        self.block = self.block.into_iter().map(ResBlock::silence).collect();
+        for attention in &mut self.attn {
+            attention.proj_out = zero(attention.proj_out.clone());
+        }
+        if let Some(downsample) = &mut self.downsample {
+            downsample.conv = zero_bias(downsample.conv.clone());
+        }
+        self
     }
 }
 

@@ -60,6 +60,14 @@ impl Decoder {
     /// # Shapes
     /// `[b, z, h, w]` on the token grid to `[b, 3, h·stride, w·stride]`.
     pub fn forward(&self, features: Tensor<4>, guide: Option<Vec<Tensor<4>>>) -> Tensor<4> {
+        conv2d(&self.conv_out, self.last_features(features, guide))
+    }
+
+    /// Gives what [`conv_out`](Self::conv_out) turns into a picture.
+    ///
+    /// # Shapes
+    /// `[b, z, h, w]` on the token grid to `[b, ch · multipliers[0], h·stride, w·stride]`.
+    pub fn last_features(&self, features: Tensor<4>, guide: Option<Vec<Tensor<4>>>) -> Tensor<4> {
         let mut guide = guide.unwrap_or_default();
         let mut h = self.mid.forward(conv2d(&self.conv_in, features));
         for level in self.up.iter().rev() {
@@ -71,6 +79,6 @@ impl Decoder {
                 h = upsample.forward(h);
             }
         }
-        conv2d(&self.conv_out, norm_swish(&self.norm_out, h))
+        norm_swish(&self.norm_out, h)
     }
 }

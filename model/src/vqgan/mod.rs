@@ -1,16 +1,18 @@
 //! Pixels to tokens and back: the stride-16 tokenizer of "Taming Transformers".
 //!
-//! [`Vqgan`] encodes pictures to codes and decodes them. Pixels are
-//! `[b, 3, h, w]` in -1..1, codes `[b, h, w]` on the token grid.
+//! [`Vqgan`] encodes pictures to codes and decodes them; [`PgVqgan`] decodes a frame with the help
+//! of the one before it. Pixels are `[b, 3, h, w]` in -1..1, codes `[b, h, w]` on the token grid.
 
 mod blocks;
 mod decoder;
 mod encoder;
+mod pixel_guided;
 mod quantizer;
 
 pub use blocks::{Downsample, Level, Middle, PixelAttention, ResBlock, Upsample};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
+pub use pixel_guided::{Guide, PgVqgan};
 pub use quantizer::Quantizer;
 
 use burn::module::Module;
@@ -171,6 +173,8 @@ pub struct Vqgan {
 pub struct VqganOutput {
     /// The picture as it comes back, `[b, 3, h, w]`, not clamped.
     pub reconstruction: Tensor<4>,
+    /// What the decoder's last convolution made the reconstruction from.
+    pub last_features: Tensor<4>,
     /// Distance between latents and codes, `[1]`.
     pub codebook_loss: Tensor<1>,
     /// The chosen codes, `[b, h, w]`.
@@ -190,8 +194,11 @@ impl Vqgan {
         let pull = (chosen.clone() - latents.clone().detach()).square().mean();
         let commit = (chosen.clone().detach() - latents.clone()).square().mean();
         let straight_through = latents.clone() + (chosen - latents).detach();
+        let features = conv2d(&self.post_quant_conv, straight_through);
+        let last_features = self.decoder.last_features(features, None);
         VqganOutput {
-            reconstruction: self.decode_latents(straight_through),
+            reconstruction: conv2d(&self.decoder.conv_out, last_features.clone()),
+            last_features,
             codebook_loss: pull + commit * beta,
             codes,
         }
