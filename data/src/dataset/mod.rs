@@ -1,0 +1,5 @@
+//! Pictures as Burn datasets.
+
+mod folder;
+
+pub use self::folder::CropDataset;

@@ -1,0 +1,119 @@
+//! What can go wrong between the disk and pixels.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a picture or a dataset could not be read or written.
+///
+/// The messages leave out their source, so that a chain of causes prints every part once.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The file or folder cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file holds something else than a picture we read.
+    #[error("{path} is not a PNG, JPEG, WebP or TIFF picture")]
+    NotAPicture {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The picture is damaged, cut off, or of a kind its decoder does not know.
+    #[error("cannot decode {path}")]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: ::image::ImageError,
+    },
+    /// The JPEG data stops before its end marker.
+    #[error("{path} is cut off: the JPEG data has no end")]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The JPEG holds printing inks instead of colors.
+    #[error("{path} is a CMYK JPEG; save it as RGB first")]
+    Cmyk {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The picture has more pixels than the caller allows.
+    #[error("{path} has {w}x{h} pixels, the limit is {limit_px} pixels in all")]
+    TooManyPixels {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        w: u64,
+        /// Its height in pixels.
+        h: u64,
+        /// The most pixels that would have been read.
+        limit_px: u64,
+    },
+    /// The picture is too small for the crops asked for.
+    #[error("{path} has {w}x{h} pixels, crops of {needed}x{needed} were asked for")]
+    TooSmall {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        w: usize,
+        /// Its height in pixels.
+        h: usize,
+        /// The side of a crop in pixels.
+        needed: usize,
+    },
+    /// The folder holds no picture.
+    #[error("{path} holds no PNG, JPEG, WebP or TIFF picture")]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file's ending does not say which format to write.
+    #[error("{path} does not end in .png, .jpg, .jpeg, .webp, .tif or .tiff")]
+    UnknownEnding {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The format cannot hold a picture of this size.
+    #[error("{path} cannot hold {w}x{h} pixels: {rule}")]
+    Unencodable {
+        /// The file.
+        path: PathBuf,
+        /// The picture's width in pixels.
+        w: usize,
+        /// The picture's height in pixels.
+        h: usize,
+        /// What the format can hold, and what to use instead.
+        rule: &'static str,
+    },
+    /// The disk would be full before the picture is complete.
+    #[error("{path} needs up to {needed} bytes, the disk has {available} left")]
+    DiskTooSmall {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes the file can take.
+        needed: u64,
+        /// The bytes that are free.
+        available: u64,
+    },
+    /// The file cannot be created, filled or given its name.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The encoder refused the picture.
+    #[error("cannot encode {path}")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// The encoder's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,23 @@
+//! Everything between the disk and pixels: pictures in and out, augmentation, and datasets of
+//! crops for training.
+//!
+//! - [`image`]: [`Picture`], its files and its tensors.
+//! - [`pending`]: files that appear under their name only when they are complete.
+//! - [`augment`]: random crops, flips, color and the one-shot distortions, each a pure function
+//!   of a picture and a random generator.
+//! - [`dataset`] and [`batch`]: pictures as a Burn dataset, and samples as tensors.
+//!
+//! Never here: networks, tokens of a particular network, training, command lines. This crate does
+//! not know `nuwa-model`.
+
+pub mod augment;
+pub mod batch;
+pub mod dataset;
+mod error;
+pub mod image;
+pub mod pending;
+mod sample;
+
+pub use crate::error::DataError;
+pub use crate::image::Picture;
+pub use crate::sample::Sample;
