@@ -264,6 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn each_step_leaves_its_mark() {
+        let picture = texture(24, 24);
+        let resized = RandomResizedCrop {
+            most_share: 0.5,
+            ..RandomResizedCrop::default()
+        };
+        let flip = RandomHorizontalFlip { probability: 1.0 };
+        let mirror = Mirror {
+            left_right: 0.0,
+            up_down: 1.0,
+        };
+        for step in [
+            Augmentation::RandomResizedCrop(resized),
+            Augmentation::Zoom(Zoom::default()),
+            Augmentation::RandomHorizontalFlip(flip),
+            Augmentation::Mirror(mirror),
+            Augmentation::Rotation(Rotation { degrees: 20.0 }),
+            Augmentation::Shear(Shear::default()),
+            Augmentation::ColorJitter(ColorJitter::default()),
+            Augmentation::Noise(Noise::default()),
+        ] {
+            let steps = vec![step];
+            let crop = Pipeline { px: 24, steps }.apply(&picture, &mut StdRng::seed_from_u64(6));
+            assert_ne!(crop, picture, "{step:?}");
+        }
+    }
+
+    #[test]
     fn the_frames_of_a_clip_share_one_draw() {
         let first = texture(60, 60);
         let draw =

@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn beyond_the_border_its_pixels_go_on() {
+        let mut picture = Picture::filled(8, 8, [0; 3]);
+        picture.paste(&Picture::filled(8, 4, [200; 3]), 0, 4);
+        picture.paste(&Picture::filled(4, 8, [100; 3]), 0, 0);
+        assert_eq!(cubic(&picture, 6.5, 0.5), [0.0; 3]);
+        assert_eq!(cubic(&picture, 6.5, 6.5), [200.0; 3]);
+        assert_eq!(cubic(&picture, 0.5, 6.5), [100.0; 3]);
+    }
+
+    #[test]
     fn a_quarter_turn_moves_pixels_and_changes_none() {
         let picture = texture(5, 5);
         let turned = sample(&picture, QUARTER_TURN, [2.0, 2.0], 5);

@@ -203,23 +203,22 @@ mod tests {
     #[test]
     fn a_folder_gives_its_pictures_by_name_with_their_captions() {
         let folder = tempfile::tempdir().unwrap();
-        let color = |byte: u8| Picture::filled(20, 20, [byte; 3]);
-        color(2).write(&folder.path().join("b.png")).unwrap();
-        color(1).write(&folder.path().join("a.tiff")).unwrap();
-        fs::write(folder.path().join("b.txt"), " a flat color\n").unwrap();
+        // Written from the last to the first, so that no order but that by name is likely.
+        for byte in (0..9).rev() {
+            let path = folder.path().join(format!("{byte}.tiff"));
+            Picture::filled(20, 20, [byte; 3]).write(&path).unwrap();
+        }
+        fs::write(folder.path().join("1.txt"), " a flat color\n").unwrap();
         fs::write(folder.path().join("notes.md"), "no picture").unwrap();
-        fs::create_dir(folder.path().join("c.png")).unwrap();
-        let data = CropDataset::open(folder.path(), Pipeline::plain(8), 0, 4).unwrap();
-        let samples: Vec<Sample> = (0..4).map(|index| data.get(index).unwrap()).collect();
-        let first: Vec<u8> = samples
-            .iter()
-            .map(|sample| sample.pixels.rgb()[0])
-            .collect();
-        assert_eq!(first, [1, 2, 1, 2]);
+        fs::create_dir(folder.path().join("0.png")).unwrap();
+        let data = CropDataset::open(folder.path(), Pipeline::plain(8), 0, 11).unwrap();
+        let samples: Vec<Sample> = (0..11).map(|index| data.get(index).unwrap()).collect();
+        let colors: Vec<u8> = samples.iter().map(|item| item.pixels.rgb()[0]).collect();
+        assert_eq!(colors, [0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1]);
         assert_eq!(samples[0].caption, None);
         assert_eq!(samples[1].caption.as_deref(), Some("a flat color"));
 
-        let single = CropDataset::open(&folder.path().join("b.png"), Pipeline::plain(8), 0, 1);
+        let single = CropDataset::open(&folder.path().join("1.tiff"), Pipeline::plain(8), 0, 1);
         assert_eq!(single.unwrap().get(0).unwrap(), samples[1]);
     }
 
