@@ -270,6 +270,10 @@ mod tests {
             most_share: 0.5,
             ..RandomResizedCrop::default()
         };
+        let closer = Zoom {
+            closest: 2.0,
+            furthest: 1.5,
+        };
         let flip = RandomHorizontalFlip { probability: 1.0 };
         let mirror = Mirror {
             left_right: 0.0,
@@ -277,7 +281,7 @@ mod tests {
         };
         for step in [
             Augmentation::RandomResizedCrop(resized),
-            Augmentation::Zoom(Zoom::default()),
+            Augmentation::Zoom(closer),
             Augmentation::RandomHorizontalFlip(flip),
             Augmentation::Mirror(mirror),
             Augmentation::Rotation(Rotation { degrees: 20.0 }),
