@@ -1,0 +1,225 @@
+//! Speed, measured and put beside another implementation's in the same run.
+
+use crate::cargo::{Target, cargo, features, printed, root};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// Another implementation to be measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// PyTorch, with the interpreter in `NUWA_PYTHON` or `python3`.
+    Python,
+}
+
+/// Settings of a measurement that the peer is given as options of the same name.
+const SETTINGS: [&str; 5] = ["config", "batch", "grid", "pixels", "dtype"];
+
+/// One line of a measuring program: a task, its settings and what it took.
+#[derive(Debug, Clone, PartialEq)]
+struct Measurement(Map<String, Value>);
+
+impl Measurement {
+    fn text(&self, name: &str) -> Option<String> {
+        match self.0.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            value => Some(value.to_string()),
+        }
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+}
+
+/// Measures every task and prints a Markdown table.
+pub(crate) fn bench(backend: Target, peer: Option<(Peer, PathBuf)>) -> Result<ExitCode> {
+    let mut command = cargo(["bench", "--package", "nuwa-tests", "--bench", "speed"]);
+    command.args(features(backend)).args(["--", "--json"]);
+    if backend != Target::Cpu {
+        command.args(["--device", backend.name()]);
+    }
+    let ours = measurements(&printed(&mut command)?);
+    if ours.is_empty() {
+        bail!("the benchmark printed no measurement");
+    }
+    let peers = match &peer {
+        Some((Peer::Python, script)) => python(&ours, script, backend)?,
+        None => vec![None; ours.len()],
+    };
+    println!("{}, {}, commit {}\n", machine(), backend.name(), commit());
+    print!("{}", table(&ours, &peers));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The measurements among the lines of a program's output.
+fn measurements(output: &str) -> Vec<Measurement> {
+    let lines = output.lines().map(serde_json::from_str);
+    let maps = lines.filter_map(|line: serde_json::Result<Map<String, Value>>| line.ok());
+    let measured = maps
+        .map(Measurement)
+        .filter(|line| line.number("seconds").is_some());
+    measured.collect()
+}
+
+/// Measures the same tasks with the Python peer, one after the other, where PyTorch is installed.
+fn python(
+    ours: &[Measurement],
+    script: &Path,
+    backend: Target,
+) -> Result<Vec<Option<Measurement>>> {
+    let interpreter = std::env::var_os("NUWA_PYTHON").unwrap_or("python3".into());
+    let has_torch = Command::new(&interpreter)
+        .args(["-c", "import torch"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !has_torch.is_ok_and(|status| status.success()) {
+        let name = interpreter.to_string_lossy();
+        eprintln!("{name} has no PyTorch: the peer is left out (set NUWA_PYTHON to one that has)");
+        return Ok(vec![None; ours.len()]);
+    }
+    if !script.is_file() {
+        bail!("there is no {}", script.display());
+    }
+    // The CPU is the peer's place for wgpu, too: PyTorch has no such backend.
+    let device = if backend == Target::Cuda {
+        "cuda"
+    } else {
+        "cpu"
+    };
+    let measure = |line: &Measurement| {
+        let mut command = Command::new(&interpreter);
+        command.arg(script).args(peer_arguments(line, device)?);
+        let output = printed(&mut command)?;
+        let last = measurements(&output).pop();
+        last.map(Some).context("the peer printed no measurement")
+    };
+    ours.iter().map(measure).collect()
+}
+
+/// What the peer is told to do what a measurement of ours did.
+fn peer_arguments(line: &Measurement, device: &str) -> Result<Vec<OsString>> {
+    let task = line.text("task").context("a measurement names no task")?;
+    let mut arguments = vec![task, "--device".to_owned(), device.to_owned()];
+    for name in SETTINGS {
+        if let Some(value) = line.text(name) {
+            arguments.extend([format!("--{name}"), value]);
+        }
+    }
+    Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// The table, with the peer's columns where there is any. The ratio is ours over the peer's:
+/// below 1 we are faster.
+fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
+    let with_peer = peers.iter().any(Option::is_some);
+    let mut text = String::from("| task | config | seconds | per second |");
+    let mut rule = String::from("| --- | --- | ---: | ---: |");
+    if with_peer {
+        text.push_str(" peer seconds | ratio |");
+        rule.push_str(" ---: | ---: |");
+    }
+    text = format!("{text}\n{rule}\n");
+    for (line, peer) in ours.iter().zip(peers) {
+        let word = |name| line.text(name).unwrap_or_default();
+        let seconds = line.number("seconds").unwrap_or(f64::NAN);
+        let rate = line.number("items_per_s").map(|rate| format!("{rate:.1}"));
+        let rate = format!("{} {}", rate.unwrap_or_default(), word("item"));
+        let (task, config) = (word("task"), word("config"));
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "| {task} | {config} | {seconds:.4} | {} |",
+            rate.trim()
+        );
+        if with_peer {
+            let _ = match peer.as_ref().and_then(|peer| peer.number("seconds")) {
+                Some(theirs) => write!(text, " {theirs:.4} | {:.2} |", seconds / theirs),
+                None => write!(text, " | |"),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The processor and its cores.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    format!("{model}, {cores} cores")
+}
+
+/// The commit, marked where the tree has changes on top of it.
+fn commit() -> String {
+    let mut command = Command::new("git");
+    command.args(["describe", "--always", "--dirty", "--exclude", "*"]);
+    let name = printed(command.current_dir(root()));
+    name.map_or("unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "Timer precision: 20 ns\n\
+        {\"task\":\"train_step\",\"config\":\"tiny\",\"batch\":1,\"grid\":\"4x4\",\
+         \"seconds\":0.03,\"items_per_s\":2133.3,\"item\":\"tokens\"}\n\
+        {\"note\":\"no measurement\"}\n\
+        {\"task\":\"vqgan_decode\",\"config\":\"f16\",\"pixels\":256,\"seconds\":1.5}\n";
+
+    #[test]
+    fn measurements_are_found_among_other_lines() {
+        let found = measurements(OUTPUT);
+        let tasks: Vec<_> = found.iter().filter_map(|line| line.text("task")).collect();
+        assert_eq!(tasks, ["train_step", "vqgan_decode"]);
+        assert!(measurements("").is_empty());
+    }
+
+    #[test]
+    fn the_peer_is_asked_for_the_same_settings() {
+        let found = measurements(OUTPUT);
+        let asked = peer_arguments(&found[0], "cpu").unwrap();
+        let expected = "train_step --device cpu --config tiny --batch 1 --grid 4x4";
+        assert_eq!(
+            asked,
+            expected.split(' ').map(OsString::from).collect::<Vec<_>>()
+        );
+        let asked = peer_arguments(&found[1], "cuda").unwrap();
+        let expected = "vqgan_decode --device cuda --config f16 --pixels 256";
+        assert_eq!(
+            asked,
+            expected.split(' ').map(OsString::from).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn the_table_has_the_ratio_where_there_is_a_peer() {
+        let ours = measurements(OUTPUT);
+        let alone = table(&ours, &[None, None]);
+        assert!(
+            alone.contains("| train_step | tiny | 0.0300 | 2133.3 tokens |\n"),
+            "{alone}"
+        );
+        let peer = measurements("{\"seconds\":0.02}").pop();
+        let both = table(&ours, &[peer, None]);
+        assert!(
+            both.contains("| 2133.3 tokens | 0.0200 | 1.50 |\n"),
+            "{both}"
+        );
+        assert!(
+            both.contains("| vqgan_decode | f16 | 1.5000 |  | | |\n"),
+            "{both}"
+        );
+    }
+}
