@@ -13,7 +13,7 @@ pub fn walk_tokens(order: Order, patch: TokenSize) -> Vec<PatchIndex> {
     order.walk(GridSize { f: patch.f, h: patch.h, w: patch.w }).collect()
 }
 
-/// Tokens of whole pictures or films, on the host: a token is a code index.
+/// Tokens of whole pictures or films, on the host: a token is a code index, or unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenGrid {
     batch: usize,
@@ -22,9 +22,12 @@ pub struct TokenGrid {
 }
 
 impl TokenGrid {
-    /// Gives a grid of zeros.
-    pub fn zeros(batch: usize, size: TokenSize) -> Self {
-        Self { batch, size, codes: vec![0; batch * size.count()] }
+    /// Stands where a token is not known yet.
+    pub const UNKNOWN: i32 = -1;
+
+    /// Gives a grid in which nothing is known.
+    pub fn unknown(batch: usize, size: TokenSize) -> Self {
+        Self { batch, size, codes: vec![Self::UNKNOWN; batch * size.count()] }
     }
 
     /// Takes tokens laid out as `[b, f, h, w]`.
@@ -49,6 +52,29 @@ impl TokenGrid {
     /// Gives the tokens, `[b, f, h, w]`.
     pub fn codes(&self) -> &[i32] {
         &self.codes
+    }
+
+    /// Gives the token at a place of a picture.
+    ///
+    /// # Panics
+    /// When the place lies outside.
+    pub fn get(&self, picture: usize, place: PatchIndex) -> i32 {
+        self.codes[self.at(picture, place)]
+    }
+
+    /// Sets the token at a place of a picture.
+    ///
+    /// # Panics
+    /// When the place lies outside.
+    pub fn set(&mut self, picture: usize, place: PatchIndex, code: i32) {
+        let at = self.at(picture, place);
+        self.codes[at] = code;
+    }
+
+    fn at(&self, picture: usize, PatchIndex { f, h, w }: PatchIndex) -> usize {
+        let size = self.size;
+        assert!(f < size.f && h < size.h && w < size.w, "({f}, {h}, {w}) is outside {size:?}");
+        picture * size.count() + (f * size.h + h) * size.w + w
     }
 
     /// Cuts a patch out of every picture: `[b, m]`, in the order it is written.
@@ -81,13 +107,12 @@ impl TokenGrid {
     }
 
     fn places(&self, index: PatchIndex, order: Order, patch: TokenSize) -> Vec<usize> {
-        let place = |t: PatchIndex| {
-            let (f, h, w) =
-                (index.f * patch.f + t.f, index.h * patch.h + t.h, index.w * patch.w + t.w);
-            assert!(f < self.size.f && h < self.size.h && w < self.size.w, "{index:?} is outside");
-            (f * self.size.h + h) * self.size.w + w
+        let place = |t: PatchIndex| PatchIndex {
+            f: index.f * patch.f + t.f,
+            h: index.h * patch.h + t.h,
+            w: index.w * patch.w + t.w,
         };
-        walk_tokens(order, patch).into_iter().map(place).collect()
+        walk_tokens(order, patch).into_iter().map(|t| self.at(0, place(t))).collect()
     }
 }
 
@@ -126,9 +151,9 @@ mod tests {
         let index = PatchIndex { f: 0, h: 0, w: 1 };
         let tokens = grid.cut(index, Order::DownLeft, patch);
         assert_eq!(tokens, [3, 7, 2, 6, 11, 15, 10, 14]);
-        let mut copy = TokenGrid::zeros(2, size);
+        let mut copy = TokenGrid::unknown(2, size);
         copy.paste(1, index, Order::DownLeft, patch, &tokens[4..]);
-        assert_eq!(copy.codes()[8..], [0, 0, 10, 11, 0, 0, 14, 15]);
-        assert_eq!(copy.codes()[..8], [0; 8]);
+        assert_eq!(copy.codes()[8..], [-1, -1, 10, 11, -1, -1, 14, 15]);
+        assert_eq!(copy.codes()[..8], [-1; 8]);
     }
 }

@@ -3,6 +3,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::adc::TokenGrid;
 use super::attention::KeyValues;
 use super::ncp::PatchKeyValues;
 use super::sampling::{Draw, Sampler, Uniforms};
@@ -89,7 +90,10 @@ impl Session {
         }
         let tokens: Vec<Vec<i32>> = tokens.chunks(b).map(<[Vec<i32>]>::concat).collect();
         let caches = match self.config.transfer {
-            Transfer::Alone => self.precache(jobs, &tokens),
+            Transfer::Alone => {
+                let written = jobs.iter().zip(&tokens).map(|(job, tokens)| job.with(tokens.clone()));
+                self.precache(&written.collect::<Vec<_>>())
+            }
             Transfer::Context => {
                 let layers = buffers.into_iter().filter_map(|buffer| buffer.pairs).collect();
                 self.split_wave(layers, g, own + 1)
@@ -142,8 +146,13 @@ impl Session {
     ) -> Vec<i32> {
         let logits = host(self.renderer.logits(z).into_data());
         let of = |(row, logits): (usize, &[f32])| {
-            let index = jobs[row / self.batch()].index;
-            sampler.token(logits, Draw { picture: row % self.batch(), index, token, turn: 0 })
+            let (job, picture) = (&jobs[row / self.batch()], row % self.batch());
+            match job.given[picture * self.config.tokens_per_patch() + token] {
+                TokenGrid::UNKNOWN => {
+                    sampler.token(logits, Draw { picture, index: job.index, token, turn: 0 })
+                }
+                given => given,
+            }
         };
         logits.chunks(self.config.n_codes).enumerate().map(of).collect()
     }

@@ -3,6 +3,7 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
+use super::adc::TokenGrid;
 use super::ar::host;
 use super::ncp::PatchKeyValues;
 use super::sampling::{Draw, Sampler, Uniforms};
@@ -64,18 +65,29 @@ impl Session {
         sampler: &Sampler<U>,
     ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
         let (b, m) = (self.batch(), self.config.tokens_per_patch());
-        let rows = jobs.len() * b;
-        let logits = self.masked_logits(jobs, &vec![0; rows * m], &vec![true; rows * m]);
+        let (mut tokens, masked) = given(jobs);
+        let logits = self.masked_logits(jobs, &tokens, &masked);
         let mut scratch = Vec::new();
-        let choose = |(at, logits): (usize, &[f32])| {
-            let (row, token) = (at / m, at % m);
-            let draw = Draw { picture: row % b, index: jobs[row / b].index, token, turn: 1 };
-            sampler.gumbel_token(logits, draw, &mut scratch)
-        };
-        let tokens: Vec<i32> =
-            logits.chunks(self.config.n_codes).enumerate().map(choose).collect();
-        let tokens: Vec<Vec<i32>> = tokens.chunks(b * m).map(<[i32]>::to_vec).collect();
-        let caches = self.precache(jobs, &tokens);
+        for (at, logits) in logits.chunks(self.config.n_codes).enumerate() {
+            if masked[at] {
+                let (row, token) = (at / m, at % m);
+                let draw = Draw { picture: row % b, index: jobs[row / b].index, token, turn: 1 };
+                tokens[at] = sampler.gumbel_token(logits, draw, &mut scratch);
+            }
+        }
+        self.finish(jobs, &tokens)
+    }
+
+    /// Splits the tokens of a wave by patch and fills their caches in a clean pass.
+    pub(super) fn finish(
+        &self,
+        jobs: &[PatchJob],
+        tokens: &[i32],
+    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+        let of_patch = self.batch() * self.config.tokens_per_patch();
+        let tokens: Vec<Vec<i32>> = tokens.chunks(of_patch).map(<[i32]>::to_vec).collect();
+        let written = jobs.iter().zip(&tokens).map(|(job, tokens)| job.with(tokens.clone()));
+        let caches = self.precache(&written.collect::<Vec<_>>());
         (tokens, caches)
     }
 
@@ -95,4 +107,11 @@ impl Session {
         let (z, _) = self.run(z, jobs, None);
         host(self.renderer.logits(z).into_data())
     }
+}
+
+/// Gives the tokens of a wave, `[g · b · m]`, and which of them are masked: those not given. Any
+/// code can stand behind a mask.
+pub(super) fn given(jobs: &[PatchJob]) -> (Vec<i32>, Vec<bool>) {
+    let given = jobs.iter().flat_map(|job| job.given.iter().copied());
+    given.map(|code| (code.max(0), code == TokenGrid::UNKNOWN)).unzip()
 }

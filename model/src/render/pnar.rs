@@ -3,6 +3,7 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
+use super::nar::given;
 use super::ncp::PatchKeyValues;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
@@ -47,10 +48,11 @@ impl Session {
         sampler: &Sampler<U>,
     ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
         let (b, m) = (self.batch(), self.config.tokens_per_patch());
-        let mut tokens = vec![0; jobs.len() * b * m];
-        let mut masked = vec![true; tokens.len()];
-        let rounds = masked_counts(m, ROUNDS).into_iter().zip(temperatures(ROUNDS));
-        for (round, (count, heat)) in rounds.enumerate() {
+        let (mut tokens, mut masked) = given(jobs);
+        let hidden = |masked: &[bool]| masked.iter().filter(|&&hidden| hidden).count();
+        let counts: Vec<Vec<usize>> =
+            masked.chunks(m).map(|masked| masked_counts(hidden(masked), ROUNDS)).collect();
+        for (round, heat) in temperatures(ROUNDS).into_iter().enumerate() {
             let logits = self.masked_logits(jobs, &tokens, &masked);
             let patches = tokens.chunks_mut(m).zip(masked.chunks_mut(m));
             let logits = logits.chunks(m * self.config.n_codes);
@@ -61,12 +63,11 @@ impl Session {
                     token,
                     turn: 2 * round + 1,
                 };
+                let count = counts[row][round];
                 advance(Patch { tokens, masked }, logits, count, heat, key, sampler);
             }
         }
-        let tokens: Vec<Vec<i32>> = tokens.chunks(b * m).map(<[i32]>::to_vec).collect();
-        let caches = self.precache(jobs, &tokens);
-        (tokens, caches)
+        self.finish(jobs, &tokens)
     }
 }
 

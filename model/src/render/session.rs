@@ -5,6 +5,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::adc::TokenGrid;
 use super::attention::KeyValues;
 use super::block::LayerContext;
 use super::config::{Decoding, RendererConfig, Transfer};
@@ -24,17 +25,26 @@ pub struct PatchJob<'a> {
     pub context: Vec<&'a PatchKeyValues>,
     /// Row of the relative table for each context patch.
     pub rows: Vec<usize>,
+    /// Tokens that are given, `[b · m]` in the order they are written; [`TokenGrid::UNKNOWN`] where
+    /// they are to be written.
+    pub given: Vec<i32>,
 }
 
 impl<'a> PatchJob<'a> {
     /// Gives the job of a route's step.
-    pub fn new(step: &Step, context: Vec<&'a PatchKeyValues>) -> Self {
+    pub fn new(step: &Step, context: Vec<&'a PatchKeyValues>, given: Vec<i32>) -> Self {
         let rows = step.context.iter().map(|entry| entry.row).collect();
-        Self { index: step.index, order: step.order, context, rows }
+        Self { index: step.index, order: step.order, context, rows, given }
     }
 
+    /// Gives the same job without its context.
     fn alone(&self) -> Self {
-        Self { context: Vec::new(), rows: Vec::new(), ..*self }
+        Self { context: Vec::new(), rows: Vec::new(), ..self.clone() }
+    }
+
+    /// Gives the same job with all its tokens.
+    pub(super) fn with(&self, given: Vec<i32>) -> Self {
+        Self { given, ..self.clone() }
     }
 }
 
@@ -91,9 +101,9 @@ impl Session {
 
     /// Fills caches from known tokens: the clean, teacher-forced pass ([P] §3.3.2, pre-caching).
     ///
-    /// # Shapes
-    /// tokens: for each job `[b · m]`, in the order they are written.
-    pub fn precache(&self, jobs: &[PatchJob], tokens: &[Vec<i32>]) -> Vec<PatchKeyValues> {
+    /// # Panics
+    /// When a token is not given.
+    pub fn precache(&self, jobs: &[PatchJob]) -> Vec<PatchKeyValues> {
         let alone: Vec<PatchJob>;
         let jobs = match self.config.transfer {
             Transfer::Context => jobs,
@@ -103,7 +113,9 @@ impl Session {
             }
         };
         let m = self.config.tokens_per_patch();
-        let ids = self.token_tensor(&tokens.concat(), m);
+        let ids: Vec<i32> = jobs.iter().flat_map(|job| job.given.iter().copied()).collect();
+        assert!(!ids.contains(&TokenGrid::UNKNOWN), "all tokens are given");
+        let ids = self.token_tensor(&ids, m);
         let mut z = self.renderer.tok_emb.forward(ids) + self.wave_places(jobs);
         let causal = match self.config.decoding {
             Decoding::Ar => {
@@ -122,7 +134,8 @@ impl Session {
     }
 
     /// Writes the tokens of a wave's patches, `[b · m]` for each job in the order they are written,
-    /// and fills their caches.
+    /// and fills their caches. Given tokens stay: AR is forced to them when it reaches them, NAR
+    /// and P-NAR never hide them.
     pub fn write<U: Uniforms>(
         &self,
         jobs: &[PatchJob],

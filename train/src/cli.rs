@@ -1,0 +1,223 @@
+//! The command line of `nuwa-train`: arguments, checks, exit codes. Nothing below sees clap.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use nuwa_data::Picture;
+use nuwa_model::device::{self, DeviceChoice};
+use nuwa_model::preset::{Preset, Size};
+use nuwa_model::render::Decoding;
+
+use crate::one_shot::{self, OneShotConfig, Outcome, Progress, Watch};
+use crate::overlay::overlay;
+use crate::weights::{self, WeightsArgs};
+
+/// Train the networks of NUWA-Infinity.
+#[derive(Debug, Parser)]
+#[command(name = "nuwa-train", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Learn one picture: a small VQGAN and a small renderer.
+    OneShot(OneShotArgs),
+    /// Import, export and inspect weights.
+    #[command(subcommand)]
+    Weights(WeightsArgs),
+    /// Print a preset and its number of parameters.
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct OneShotArgs {
+    /// The picture: PNG, JPEG, WebP or TIFF.
+    picture: PathBuf,
+    /// Folder of the run; it must not hold one yet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Wall time of the whole training, such as 90s, 20m or 1h30m.
+    #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
+    budget: Duration,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// How the renderer decodes: ar, nar or pnar.
+    #[arg(long, default_value = "ar", value_parser = decoding)]
+    renderer: Decoding,
+    /// Seed of initial weights, crops and orders.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Change a number of the config, such as stage_two.batch=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Replace the run that the folder holds.
+    #[arg(long)]
+    force: bool,
+    /// No progress bars.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// uighd, t2ihd, iahd or t2vhd.
+    preset: Preset,
+    /// tiny, base or large.
+    #[arg(long, default_value = "large")]
+    size: Size,
+}
+
+/// A request that cannot be right, whatever the machine: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misuse(String);
+
+fn decoding(name: &str) -> Result<Decoding, String> {
+    match name {
+        "ar" => Ok(Decoding::Ar),
+        "nar" => Ok(Decoding::Nar),
+        "pnar" => Ok(Decoding::Pnar),
+        _ => Err("there are ar, nar and pnar".into()),
+    }
+}
+
+/// Runs the program on its arguments, the program's name first. Gives the exit code: 0 done, 1
+/// failed, 2 misused. Causes go to standard error, one line each.
+#[expect(clippy::print_stderr, reason = "this is the door of the program")]
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors. If standard error is closed, so be it.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let done = match cli.command {
+        Command::OneShot(args) => one_shot(args),
+        Command::Weights(args) => weights::run(args),
+        Command::Config(args) => config(&args),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("nuwa-train: {error:#}");
+            if error.is::<Misuse>() { 2 } else { 1 }
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the config is the result")]
+fn config(args: &ConfigArgs) -> anyhow::Result<()> {
+    let recipe = args.preset.recipe(args.size);
+    println!("{}", serde_json::to_string_pretty(&recipe)?);
+    let n = recipe.renderer.n_params();
+    println!("{} {}: {n} parameters ({:.1} M)", args.preset, args.size, n as f64 / 1e6);
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the outcome is the result")]
+fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
+    let defaults = OneShotConfig { seed: args.seed, ..OneShotConfig::new(args.renderer) };
+    let mut config = overlay(&defaults, &args.set).map_err(Misuse)?;
+    if let Some(problem) = config.problem() {
+        return Err(Misuse(problem).into());
+    }
+    if args.budget.is_zero() {
+        return Err(Misuse("--budget must be longer than nothing".into()).into());
+    }
+    let picture = Picture::read(&args.picture)?;
+    fit_crops(&mut config, &picture).map_err(anyhow::Error::msg)?;
+    claim(&args.out, args.force)?;
+    let device = args.device.open()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    // A second program in one process keeps the first handler; the flag is then never set.
+    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    let bar = bar(args.quiet, &device::description(&device));
+    let name = args.picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut report = |progress: Progress| show(&bar, args.quiet, &progress);
+    let watch = Watch { report: &mut report, stop: &stop };
+    let outcome =
+        one_shot::run(&config, &picture, &name, args.budget, &device, &args.out, watch)
+            .with_context(|| format!("run {}", args.out.display()))?;
+    bar.finish_and_clear();
+    println!("{}", summary(&outcome, &args.out));
+    Ok(())
+}
+
+/// Takes fewer patches per crop when the picture is small.
+fn fit_crops(config: &mut OneShotConfig, picture: &Picture) -> Result<(), String> {
+    let patch_px = config.render_crop_px() / config.stage_two.crop_patches;
+    let side = picture.w().min(picture.h());
+    let least = patch_px.max(config.stage_one.crop_px);
+    if side < least {
+        return Err(format!(
+            "the picture is {} × {} px; one-shot training needs at least {least} × {least}",
+            picture.w(),
+            picture.h()
+        ));
+    }
+    config.stage_two.crop_patches = config.stage_two.crop_patches.min(side / patch_px);
+    Ok(())
+}
+
+/// Makes sure the folder can take the run, before any work is done.
+fn claim(out: &Path, force: bool) -> anyhow::Result<()> {
+    if out.join("run.toml").exists() && !force {
+        anyhow::bail!("{} holds a run already; --force replaces it", out.display());
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    let probe = out.join(".probe");
+    std::fs::write(&probe, b"").with_context(|| format!("write to {}", out.display()))?;
+    std::fs::remove_file(&probe).with_context(|| format!("write to {}", out.display()))?;
+    Ok(())
+}
+
+fn bar(quiet: bool, device: &str) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(1000);
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a fixed template");
+    bar.set_style(style);
+    bar.set_prefix(device.to_owned());
+    bar
+}
+
+#[expect(clippy::print_stderr, reason = "this is the log")]
+fn show(bar: &ProgressBar, quiet: bool, progress: &Progress) {
+    let Progress { stage, steps, spent, elapsed, loss, rate, note } = progress;
+    let left = elapsed.as_secs_f64() * (1.0 / spent.max(1e-6) - 1.0).max(0.0);
+    let left = humantime::format_duration(Duration::from_secs(left as u64));
+    bar.set_position((spent * 1000.0) as u64);
+    let line =
+        format!("stage {stage} of 2, step {steps}, loss {loss:.4}, rate {rate:.1e}, {left} left");
+    bar.set_message(if note.is_empty() { line } else { format!("{line}, {note}") });
+    // Without a terminal there is no bar; a line now and then keeps logs readable.
+    if bar.is_hidden() && !quiet && steps % 100 < 10 {
+        eprintln!("{}", bar.message());
+    }
+}
+
+fn summary(outcome: &Outcome, out: &Path) -> String {
+    let Outcome { vqgan_steps, renderer_updates, codes_used, codes, perplexity, psnr_db, .. } =
+        outcome;
+    let ending = if outcome.stopped { "stopped early" } else { "done" };
+    format!(
+        "{}: {ending} after {:.0} s; stage one {vqgan_steps} steps, round trip {psnr_db:.1} dB, \
+         {codes_used} of {codes} codes in use (perplexity {perplexity:.0}); stage two \
+         {renderer_updates} updates",
+        out.display(),
+        outcome.seconds,
+    )
+}

@@ -1,0 +1,13 @@
+//! Training: stage one (the VQGAN), stage two (the renderer, by render-and-optimize), and the
+//! `nuwa-train` program. The only room with optimizers, schedules and adversaries.
+
+mod cli;
+pub mod materialize;
+pub mod one_shot;
+pub mod overlay;
+pub mod render;
+pub mod schedule;
+pub mod vqgan;
+pub mod weights;
+
+pub use cli::run;

@@ -1,0 +1,112 @@
+//! Stage one: the VQGAN, on crops of the picture.
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use nuwa_data::Picture;
+use nuwa_model::vqgan::Vqgan;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::config::OneShotConfig;
+use super::crops::Crops;
+use super::{Progress, Watch};
+use crate::materialize::materialize;
+use crate::schedule::Clock;
+use crate::vqgan::codebook::{CodeUsage, codes_on_host, revive};
+use crate::vqgan::discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
+use crate::vqgan::loss::{VqganLossConfig, discriminator_loss, generator_loss};
+
+/// Steps between two reports; each waits for the device.
+const REPORT_EVERY: usize = 10;
+
+/// Both players and what they need between steps.
+struct Game {
+    loss: VqganLossConfig,
+    vqgan: Vqgan,
+    adam: ModuleOptimizer,
+    adversary: PatchDiscriminator,
+    adversary_adam: ModuleOptimizer,
+    usage: CodeUsage,
+}
+
+/// Trains the VQGAN until the clock's budget is spent or the watch says stop.
+///
+/// Gives the weights off the graph, and the number of steps.
+pub(super) fn train(
+    config: &OneShotConfig,
+    picture: &Picture,
+    clock: &Clock,
+    device: &Device,
+    watch: &mut Watch,
+) -> (Vqgan, usize) {
+    let stage = &config.stage_one;
+    let device = device.clone().autodiff();
+    let mut rng = StdRng::seed_from_u64(config.seed);
+    let mut crops = Crops::new(picture, stage.crop_px, config.upright, config.seed ^ 1);
+    let adam = || AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
+    let adversary = PatchDiscriminatorConfig { width: stage.discriminator_width, depth: 3 };
+    let mut game = Game {
+        loss: VqganLossConfig {
+            beta: stage.beta,
+            perceptual_weight: 0.0,
+            gan_weight: stage.gan_weight,
+            gan_start_step: 0,
+            balance_cap: stage.balance_cap,
+        },
+        vqgan: materialize(config.vqgan.init(&device)),
+        adam: adam(),
+        adversary: materialize(adversary.init(&device)),
+        adversary_adam: adam(),
+        usage: CodeUsage::new(config.vqgan.n_codes),
+    };
+    let first = Picture::stack(&crops.take(stage.batch), &device);
+    let latents = game.vqgan.valid().latents(first.inner());
+    revive(&mut game.vqgan, &game.usage, latents, &mut rng);
+
+    let (mut steps, mut sum) = (0, Tensor::<1>::zeros([1], &device.clone().without_autodiff()));
+    let mut note = String::new();
+    while clock.spent(steps) < 1.0 && !watch.stopped() {
+        let spent = clock.spent(steps);
+        let rate = clock.rate(steps, stage.peak_rate, stage.warmup);
+        let pixels = Picture::stack(&crops.take(stage.batch), &device);
+        sum = sum + game.step(pixels.clone(), rate, spent >= stage.gan_start);
+        steps += 1;
+        if steps % stage.revive_every == 0 {
+            let used = game.usage.n_used();
+            note = format!("{used} of {} codes in use", config.vqgan.n_codes);
+            if spent < stage.revive_until {
+                let latents = game.vqgan.valid().latents(pixels.inner());
+                revive(&mut game.vqgan, &game.usage, latents, &mut rng);
+            }
+            game.usage = CodeUsage::new(config.vqgan.n_codes);
+        }
+        if steps % REPORT_EVERY == 0 {
+            let loss = f64::from(sum.clone().into_scalar::<f32>()) / REPORT_EVERY as f64;
+            sum = sum.zeros_like();
+            let (spent, elapsed) = (clock.spent(steps), clock.elapsed());
+            let note = note.clone();
+            (watch.report)(Progress { stage: 1, steps, spent, elapsed, loss, rate, note });
+        }
+    }
+    (game.vqgan.valid(), steps)
+}
+
+impl Game {
+    /// One step of both players; gives the mean absolute error, still on the device.
+    fn step(&mut self, pixels: Tensor<4>, rate: f64, adversarial: bool) -> Tensor<1> {
+        let adversary = adversarial.then_some(&self.adversary);
+        let parts = generator_loss(&self.vqgan, adversary, pixels.clone(), &self.loss, None);
+        let gradients = GradientsParams::from_grads(parts.loss.backward(), &self.vqgan);
+        let vqgan = self.vqgan.clone();
+        self.vqgan = self.adam.step(rate, vqgan, gradients);
+        self.usage.count(&codes_on_host(parts.codes));
+        if adversarial {
+            let loss = discriminator_loss(&self.adversary, pixels, parts.reconstruction);
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.adversary);
+            let adversary = self.adversary.clone();
+            self.adversary = self.adversary_adam.step(rate, adversary, gradients);
+        }
+        parts.l1.inner()
+    }
+}

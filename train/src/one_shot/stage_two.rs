@@ -1,0 +1,112 @@
+//! Stage two: the renderer, by render-and-optimize on larger crops, encoded on the fly.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::optim::AdamConfig;
+use burn::tensor::{Device, Tensor};
+use burn::train::Learner;
+use nuwa_data::Picture;
+use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
+use nuwa_model::render::{Decoding, Renderer, RendererConfig, TokenGrid, pnar};
+use nuwa_model::vqgan::Vqgan;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::config::OneShotConfig;
+use super::crops::Crops;
+use super::{Progress, Watch};
+use crate::materialize::materialize;
+use crate::render::{Masks, RenderBatch, RenderTask, render_and_optimize};
+use crate::schedule::{Clock, WarmupLinear};
+use crate::vqgan::codebook::codes_on_host;
+
+/// Trains the renderer until the clock's budget is spent or the watch says stop.
+///
+/// Gives the weights off the graph, and the number of updates.
+pub(super) fn train(
+    config: &OneShotConfig,
+    picture: &Picture,
+    vqgan: &Vqgan,
+    clock: &Arc<Clock>,
+    device: &Device,
+    watch: &mut Watch,
+) -> (Renderer, usize) {
+    let stage = &config.stage_two;
+    let mut source = Source {
+        config,
+        vqgan,
+        crops: Crops::new(picture, config.render_crop_px(), config.upright, config.seed ^ 2),
+        rng: StdRng::seed_from_u64(config.seed ^ 3),
+        device: device.clone(),
+    };
+    let renderer = materialize(config.renderer.init(&device.clone().autodiff()));
+    let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing);
+    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
+    let mut learner = Learner::new(task, adam, schedule);
+    let mut updates = 0;
+    while clock.spent(updates) < 1.0 && !watch.stopped() {
+        let batch = source.batch();
+        let (first, mut losses) = (updates, Vec::new());
+        render_and_optimize(&mut learner, &batch, |patch, _| {
+            updates += 1;
+            losses.push(patch.loss);
+            clock.spent(updates) < 1.0 && !watch.stopped()
+        });
+        let n = (updates - first) as f64;
+        let loss = f64::from(Tensor::cat(losses, 0).sum().into_scalar::<f32>()) / n;
+        let rate = clock.rate(updates, stage.peak_rate, stage.warmup);
+        (watch.report)(Progress {
+            stage: 2,
+            steps: updates,
+            spent: clock.spent(updates),
+            elapsed: clock.elapsed(),
+            loss,
+            rate,
+            note: format!("{:?}", batch.route.steps()[0].order),
+        });
+    }
+    (learner.model().renderer.valid(), updates)
+}
+
+/// Makes batches: random crops, their tokens, a random order.
+struct Source<'a> {
+    config: &'a OneShotConfig,
+    vqgan: &'a Vqgan,
+    crops: Crops<'a>,
+    rng: StdRng,
+    device: Device,
+}
+
+impl Source<'_> {
+    fn batch(&mut self) -> RenderBatch {
+        let (stage, renderer) = (&self.config.stage_two, &self.config.renderer);
+        let pixels = Picture::stack(&self.crops.take(stage.batch), &self.device);
+        let codes = self.vqgan.encode(pixels);
+        let [b, h, w] = codes.dims();
+        let tokens = TokenGrid::new(b, TokenSize { f: 1, h, w }, codes_on_host(codes));
+        let side = stage.crop_patches;
+        let grid = GridSize { f: 1, h: side, w: side };
+        // One batch, one order, drawn uniformly ([N] §3.1.3).
+        let order = Order::ALL[self.rng.random_range(0..4)];
+        let route = Route::full(grid, renderer.extent, order).expect("a crop has patches");
+        let masks = (renderer.decoding == Decoding::Pnar)
+            .then(|| draw_masks(renderer, b, route.steps().len(), &mut self.rng));
+        RenderBatch { tokens, route: Arc::new(route), text: None, masks }
+    }
+}
+
+/// Draws what P-NAR hides: a share cos(πu/2) of each patch, u drawn per picture (page §4, §9.6).
+fn draw_masks(config: &RendererConfig, b: usize, n: usize, rng: &mut StdRng) -> Masks {
+    let m = config.tokens_per_patch();
+    let counts: Vec<usize> =
+        (0..b).map(|_| pnar::training_count(rng.random_range(0.0..1.0), m)).collect();
+    let mut mask = |count: usize| {
+        let mut mask: Vec<bool> = (0..m).map(|place| place < count).collect();
+        mask.shuffle(rng);
+        mask
+    };
+    (0..n).map(|_| counts.iter().flat_map(|&count| mask(count)).collect()).collect()
+}
