@@ -1,3 +1,9 @@
-//! Painting: requests, the engine (Algorithm 2), the canvas, and the `nuwa-infer` program.
+//! Painting: tasks, the engine (Algorithm 2), the canvas, and the `nuwa-infer` program.
 
+pub mod canvas;
+mod cli;
 pub mod engine;
+pub mod model_run;
+pub mod task;
+
+pub use cli::run;

@@ -1,1 +1,237 @@
 //! Equivalences inside the renderer: what must agree, whichever way it is computed.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData, Tolerance};
+
+use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uniforms};
+use super::*;
+use crate::patch::{Extent, GridSize, Order, PatchRect, Route, TokenSize};
+
+const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 3 };
+const EXTENT: Extent = Extent { w: 1, h: 2, f: 0 };
+
+fn config(decoding: Decoding, feed: Feed, d_text: Option<usize>) -> RendererConfig {
+    RendererConfig {
+        decoding,
+        d_model: 128,
+        n_layers: 2,
+        n_codes: 24,
+        patch: PATCH,
+        extent: EXTENT,
+        feed,
+        d_text,
+        transfer: Transfer::Context,
+    }
+}
+
+/// Replaces every weight by one drawn around its usual size, so that no part is silent.
+struct Scramble {
+    drawn: usize,
+}
+
+impl ModuleMapper for Scramble {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.drawn += 1;
+        let draw = Draw { picture: 0, index: crate::patch::PatchIndex { f: 0, h: 0, w: 0 }, token: self.drawn, turn: 0 };
+        param.map(|old| {
+            let shape = old.dims();
+            let mut u = vec![0.0; shape.iter().product()];
+            KeyedUniforms { seeds: vec![11] }.fill(draw, &mut u);
+            let scale = if D == 2 { 2.0 / (shape[0] as f64).sqrt() } else { 0.4 };
+            let center = if D == 1 && old.clone().mean().into_scalar::<f32>() == 1.0 { 1.0 } else { 0.0 };
+            let values: Vec<f32> = u.iter().map(|u| (center + scale * (u - 0.5) * 2.0) as f32).collect();
+            Tensor::from_data(TensorData::new(values, shape), &old.device())
+        })
+    }
+}
+
+fn renderer(config: &RendererConfig) -> Renderer {
+    config.init(&Device::flex()).map(&mut Scramble { drawn: 0 })
+}
+
+fn circle() -> Route {
+    let known = PatchRect { top: 1, left: 1, height: 1, width: 2 };
+    Route::outpainting(GridSize { f: 1, h: 3, w: 4 }, EXTENT, known, Order::RightDown)
+        .expect("inside")
+}
+
+/// A grid of which the known patches of the route are filled.
+fn start(route: &Route, batch: usize) -> TokenGrid {
+    let mut grid = TokenGrid::unknown(batch, route.grid().tokens(PATCH));
+    for step in route.steps().iter().filter(|step| step.known) {
+        for picture in 0..batch {
+            let tokens: Vec<i32> = (0..6).map(|t| (t * 5 + step.index.w as i32) % 24).collect();
+            grid.paste(picture, step.index, step.order, PATCH, &tokens);
+        }
+    }
+    grid
+}
+
+fn paint(session: &Session, route: &Route, seeds: &[u64], grid: &mut TokenGrid) -> Vec<PatchKeyValues> {
+    let sampler = Sampler {
+        choice: Choice::default(),
+        uniforms: KeyedUniforms { seeds: seeds.to_vec() },
+    };
+    let mut pool: Ncp<PatchKeyValues> = Ncp::default();
+    let mut all = Vec::new();
+    for (position, step) in route.steps().iter().enumerate() {
+        let given = grid.cut(step.index, step.order, PATCH);
+        let jobs = [PatchJob::new(step, pool.select(step), given)];
+        let cache = if step.known {
+            session.precache(&jobs).remove(0)
+        } else {
+            let (tokens, mut caches) = session.write(&jobs, &sampler);
+            for (picture, tokens) in tokens[0].chunks(6).enumerate() {
+                grid.paste(picture, step.index, step.order, PATCH, tokens);
+            }
+            caches.remove(0)
+        };
+        all.push(cache.clone());
+        pool.add(position, cache);
+        pool.remove(step);
+    }
+    assert!(pool.is_empty());
+    all
+}
+
+fn text(config: &RendererConfig, batch: usize) -> Option<Tensor<3>> {
+    let d = config.d_text?;
+    let values = (0..batch * 4 * d).map(|i| (i as f32 * 0.37).sin()).collect();
+    Some(Tensor::from_data(TensorData::new(values, [batch, 4, d]), &Device::flex()))
+}
+
+/// Every kind of renderer that differs in how caches are made or seen.
+fn kinds() -> Vec<RendererConfig> {
+    let mut all = vec![
+        config(Decoding::Ar, Feed::Pre, None),
+        config(Decoding::Ar, Feed::Post, Some(8)),
+        config(Decoding::Nar, Feed::Pre, Some(8)),
+        config(Decoding::Pnar, Feed::Post, None),
+    ];
+    let alone = |base: RendererConfig| RendererConfig { transfer: Transfer::Alone, ..base };
+    all.push(alone(config(Decoding::Ar, Feed::Pre, None)));
+    all.push(alone(config(Decoding::Nar, Feed::Pre, None)));
+    all
+}
+
+/// The pool of projected keys and values holds what projecting the pool of hidden states gives,
+/// whatever wrote the tokens.
+#[test]
+fn key_value_pool_is_the_hidden_state_pool_projected() {
+    for config in kinds() {
+        let renderer = renderer(&config);
+        let (route, text) = (circle(), text(&config, 1));
+        let session = Session::new(&renderer, &config, text.clone(), 1);
+        let mut grid = start(&route, 1);
+        let written = paint(&session, &route, &[3], &mut grid);
+        let mut pool: Ncp<PatchCache> = Ncp::default();
+        for (position, step) in route.steps().iter().enumerate() {
+            let tokens = grid.cut(step.index, step.order, PATCH);
+            let tokens: Tensor<2, Int> =
+                Tensor::from_data(TensorData::new(tokens, [1, 6]), &Device::flex());
+            let own = EXTENT.own_row();
+            let input = RenderInput::new(step, own, PATCH, pool.select(step), text.clone());
+            let cache = match config.decoding {
+                Decoding::Ar => renderer.render_ar(tokens, &input).cache,
+                _ => {
+                    let masked = tokens.clone().greater_equal_elem(0);
+                    renderer.render_masked(tokens, masked, &input).cache
+                }
+            };
+            for (l, layer) in renderer.layers.iter().enumerate() {
+                let expected = layer.project(cache.states()[l].clone());
+                let found = &written[position].layers[l];
+                for (found, expected) in
+                    [(&found.keys, expected.keys), (&found.values, expected.values)]
+                {
+                    let expected = expected.into_data();
+                    let found = found.clone().into_data();
+                    found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(2e-4));
+                }
+            }
+            pool.add(position, cache);
+            pool.remove(step);
+        }
+    }
+}
+
+/// Each picture of a batch gets the tokens it would get alone.
+#[test]
+fn pictures_of_a_batch_do_not_see_each_other() {
+    for config in kinds() {
+        let renderer = renderer(&config);
+        let (route, both) = (circle(), text(&config, 2));
+        let mut grid = start(&route, 2);
+        paint(&Session::new(&renderer, &config, both.clone(), 2), &route, &[3, 4], &mut grid);
+        for (picture, seed) in [3, 4].into_iter().enumerate() {
+            let text = both.clone().map(|text| text.narrow(0, picture, 1));
+            let mut alone = start(&route, 1);
+            paint(&Session::new(&renderer, &config, text, 1), &route, &[seed], &mut alone);
+            let n = alone.codes().len();
+            let of_batch = &grid.codes()[picture * n..(picture + 1) * n];
+            assert_eq!(of_batch, alone.codes(), "{:?}", config.decoding);
+        }
+    }
+}
+
+/// Given tokens of a patch that is otherwise unknown stay, and the rest is written.
+#[test]
+fn given_tokens_stay() {
+    for config in kinds() {
+        let renderer = renderer(&config);
+        let session = Session::new(&renderer, &config, text(&config, 1), 1);
+        let route = circle();
+        let mut grid = start(&route, 1);
+        let given = [(0, 0, 7), (0, 11, 3), (5, 4, 19)];
+        for (h, w, code) in given {
+            grid.set(0, crate::patch::PatchIndex { f: 0, h, w }, code);
+        }
+        paint(&session, &route, &[5], &mut grid);
+        for (h, w, code) in given {
+            assert_eq!(grid.get(0, crate::patch::PatchIndex { f: 0, h, w }), code);
+        }
+        assert!(grid.codes().iter().all(|code| (0..24).contains(code)));
+    }
+}
+
+/// The logits of a token depend on the tokens before it and on no later one.
+#[test]
+fn ar_does_not_look_ahead() {
+    let config = config(Decoding::Ar, Feed::Pre, None);
+    let renderer = renderer(&config);
+    let route = circle();
+    let step = &route.steps()[2];
+    let logits = |tokens: [i32; 6]| {
+        let tokens: Tensor<2, Int> = Tensor::from_data([tokens], &Device::flex());
+        let mut step = step.clone();
+        step.context.clear();
+        let input = RenderInput::new(&step, EXTENT.own_row(), PATCH, Vec::new(), None);
+        let logits = renderer.render_ar(tokens, &input).logits;
+        logits.into_data().try_to_vec::<f32>().expect("f32")
+    };
+    let (a, b) = (logits([1, 2, 3, 4, 5, 6]), logits([1, 2, 3, 9, 9, 9]));
+    assert_eq!(a[..4 * 24], b[..4 * 24]);
+    assert_ne!(a[4 * 24..5 * 24], b[4 * 24..5 * 24]);
+}
+
+/// Caches hold no graph, so gradients cannot cross patches.
+#[test]
+fn caches_are_off_the_graph() {
+    for decoding in [Decoding::Ar, Decoding::Nar] {
+        let config = config(decoding, Feed::Pre, None);
+        let renderer = config.init(&Device::flex().autodiff());
+        let tokens: Tensor<2, Int> = Tensor::from_data([[1, 2, 3, 4, 5, 6]], &Device::flex());
+        let route = circle();
+        let own = EXTENT.own_row();
+        let input = RenderInput::new(&route.steps()[0], own, PATCH, Vec::new(), None);
+        let output = match decoding {
+            Decoding::Ar => renderer.render_ar(tokens, &input),
+            _ => {
+                let masked = tokens.clone().greater_equal_elem(0);
+                renderer.render_masked(tokens, masked, &input)
+            }
+        };
+        assert!(output.logits.is_autodiff());
+        assert!(output.cache.states().iter().all(|states| !states.is_autodiff()));
+    }
+}

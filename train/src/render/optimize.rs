@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use burn::data::dataloader::Progress;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::{Device, Tensor};
 use burn::train::{
@@ -41,7 +40,7 @@ pub fn render_and_optimize(
         let (output, loss) = task.forward(&item);
         pool.add(position, output.cache);
         pool.remove(step);
-        let gradients = GradientsParams::from_grads(loss.backward(), &task);
+        let gradients = task.gradients(loss.clone());
         drop(task); // The update then owns the weights and need not copy them.
         learner.lr_step();
         learner.optimizer_step(gradients);

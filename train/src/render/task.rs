@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::ExecutionError;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -114,6 +114,16 @@ impl RenderTask {
         (output, loss)
     }
 
+    /// Gives the gradients of a loss, for every parameter.
+    ///
+    /// A patch without context does not touch the relative table. Its gradient is zero then, not
+    /// missing: Adam's moments decay and its steps count on.
+    pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
+        let mut gradients = GradientsParams::from_grads(loss.backward(), self);
+        self.visit(&mut FillZeros { gradients: &mut gradients });
+        gradients
+    }
+
     fn device(&self) -> Device {
         self.devices().into_iter().next().expect("a renderer has parameters").without_autodiff()
     }
@@ -131,6 +141,18 @@ impl RenderTask {
     }
 }
 
+struct FillZeros<'a> {
+    gradients: &'a mut GradientsParams,
+}
+
+impl ModuleVisitor for FillZeros<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.gradients.get::<D>(param.id).is_none() {
+            self.gradients.register(param.id, param.val().inner().zeros_like());
+        }
+    }
+}
+
 /// The "accumulated" ablation ([N] Tab. 4c): one update per picture over the mean loss, which is
 /// what a stock Burn strategy does with this step. The losses of all patches are the output.
 impl TrainStep for RenderTask {
@@ -144,8 +166,7 @@ impl TrainStep for RenderTask {
         self.each_loss(&batch, |loss| {
             losses.push(loss.clone().inner());
             // Backward per patch: only one patch's graph is alive at a time.
-            let grads = (loss / n).backward();
-            gradients.accumulate(self, GradientsParams::from_grads(grads, self));
+            gradients.accumulate(self, self.gradients(loss / n));
         });
         TrainOutput { grads: gradients.grads(), item: PatchOutput { loss: Tensor::cat(losses, 0) } }
     }

@@ -1,0 +1,191 @@
+//! Training of the renderer: it learns, and Burn's learner runs the same algorithm.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+use burn::data::dataset::InMemDataset;
+use burn::optim::AdamConfig;
+use burn::tensor::{Device, Tensor};
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining,
+};
+use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
+use nuwa_model::patch::{Extent, GridSize, Order, Route, TokenSize};
+use nuwa_model::render::{Decoding, Feed, RendererConfig, TokenGrid, Transfer};
+
+use super::*;
+use crate::materialize::materialize;
+use crate::schedule::{Budget, Clock, WarmupLinear};
+
+const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 2 };
+
+fn config(decoding: Decoding) -> RendererConfig {
+    RendererConfig {
+        decoding,
+        d_model: 64,
+        n_layers: 1,
+        n_codes: 12,
+        patch: PATCH,
+        extent: Extent { w: 1, h: 1, f: 0 },
+        feed: Feed::Pre,
+        d_text: None,
+        transfer: Transfer::Context,
+    }
+}
+
+/// Two patches, side by side, for two pictures.
+fn toy(decoding: Decoding) -> RenderBatch {
+    let tokens = vec![3, 1, 4, 1, 5, 9, 2, 6, 2, 7, 1, 8, 2, 8, 1, 8];
+    let grid = GridSize { f: 1, h: 1, w: 2 };
+    let extent = config(decoding).extent;
+    let route = Route::full(grid, extent, Order::DownRight).expect("not empty");
+    let half = vec![true, false, true, false, false, true, true, false];
+    RenderBatch {
+        tokens: TokenGrid::new(2, grid.tokens(PATCH), tokens),
+        route: Arc::new(route),
+        text: None,
+        masks: (decoding == Decoding::Pnar).then(|| vec![half.clone(), half]),
+    }
+}
+
+fn learner(decoding: Decoding, updates: usize) -> Learner<RenderTask> {
+    let device = Device::flex().autodiff();
+    device.seed(5);
+    let config = config(decoding);
+    let task = RenderTask::new(materialize(config.init(&device)), config, 0.0);
+    let clock = Arc::new(Clock::start(Budget::Steps(updates)));
+    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    Learner::new(task, adam, WarmupLinear::new(clock, 1e-2, 0.05))
+}
+
+/// On two patches each renderer learns every token by heart. NAR cannot tell the two pictures
+/// apart in the first patch, where it sees nothing: there the best it can do is to guess between
+/// two, ln 2 for the three places of four in which they differ; P-NAR sees half of the patch.
+#[test]
+fn each_renderer_learns_two_patches_in_150_updates() {
+    for (decoding, bounds) in [
+        (Decoding::Ar, [0.25, 0.05]),
+        (Decoding::Nar, [0.75, 0.05]),
+        (Decoding::Pnar, [0.05, 0.05]),
+    ] {
+        let batch = toy(decoding);
+        let mut learner = learner(decoding, 150);
+        let mut first = Vec::new();
+        let mut last = [f32::NAN; 2];
+        for _ in 0..75 {
+            render_and_optimize(&mut learner, &batch, |patch, _| {
+                last[patch.position] = patch.loss.into_scalar::<f32>();
+                if first.len() < 2 {
+                    first.push(last[patch.position]);
+                }
+                true
+            });
+        }
+        assert!(first.iter().all(|loss| *loss > 2.0), "{decoding:?} starts at {first:?}");
+        assert!(last[0] < bounds[0] && last[1] < bounds[1], "{decoding:?} ends at {last:?}");
+    }
+}
+
+/// Shows nothing; Burn's own would draw on the terminal of the tests.
+struct Silent;
+
+impl MetricsRendererTraining for Silent {
+    fn update_train(&mut self, _state: MetricState) {}
+    fn update_valid(&mut self, _state: MetricState) {}
+}
+
+impl MetricsRendererEvaluation for Silent {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+}
+
+impl TrainingProgressLogger for Silent {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
+    fn update_epoch(&mut self, _: usize) {}
+    fn start_split(&mut self, _: &str, _: usize) {}
+    fn update_split(&mut self, _: usize) {}
+    fn end_split(&mut self) {}
+    fn end(&mut self) {}
+    fn log_event_training(&mut self, _: String) {}
+}
+
+impl EvaluationProgressLogger for Silent {
+    fn start_global_progress(&mut self, _: usize) {}
+    fn start_test(&mut self, _: &str, _: usize) {}
+    fn update_test_progress(&mut self, _: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _: String) {}
+}
+
+impl MetricsRenderer for Silent {
+    fn manual_close(&mut self) {}
+    fn register_metric(&mut self, _definition: burn::train::metric::MetricDefinition) {}
+}
+
+/// Hands batches through: they are made where reading can fail.
+#[derive(Clone)]
+struct PassOn;
+
+impl Batcher<RenderBatch, RenderBatch> for PassOn {
+    fn batch(&self, mut items: Vec<RenderBatch>, _device: &Device) -> RenderBatch {
+        items.remove(0)
+    }
+}
+
+fn loader(batch: RenderBatch) -> Arc<dyn DataLoader<RenderBatch>> {
+    DataLoaderBuilder::new(PassOn).batch_size(1).build(InMemDataset::new(vec![batch; 3]))
+}
+
+/// The strategy around Algorithm 1 gives the weights that Algorithm 1 gives.
+#[test]
+fn burns_learner_runs_render_and_optimize() {
+    let batch = toy(Decoding::Ar);
+    let mut by_hand = learner(Decoding::Ar, 40);
+    for _ in 0..6 {
+        render_and_optimize(&mut by_hand, &batch, |_, _| true);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clock = Arc::new(Clock::start(Budget::Steps(40)));
+    let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
+    let result = SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
+        .with_training_strategy(TrainingStrategy::Custom(strategy))
+        .renderer(Box::new(Silent))
+        .num_epochs(2)
+        .launch(learner(Decoding::Ar, 40));
+    assert!(result.error.is_none() && result.interrupted.is_none());
+    let losses = |task: &RenderTask| -> Tensor<1> {
+        burn::train::InferenceStep::step(task, batch.clone()).loss.inner()
+    };
+    let (found, expected) = (losses(&result.model), losses(&by_hand.model()));
+    assert_eq!(found.into_data(), expected.into_data());
+}
+
+/// A budget of updates ends the strategy in the middle of an epoch.
+#[test]
+fn the_strategy_keeps_to_its_budget() {
+    let batch = toy(Decoding::Ar);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clock = Arc::new(Clock::start(Budget::Steps(3)));
+    let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
+    let result = SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
+        .with_training_strategy(TrainingStrategy::Custom(strategy))
+        .renderer(Box::new(Silent))
+        .num_epochs(50)
+        .launch(learner(Decoding::Ar, 40));
+    let mut by_hand = learner(Decoding::Ar, 40);
+    let mut updates = 0;
+    while updates < 3 {
+        render_and_optimize(&mut by_hand, &batch, |_, _| {
+            updates += 1;
+            updates < 3
+        });
+    }
+    let losses = |task: &RenderTask| -> Tensor<1> {
+        burn::train::InferenceStep::step(task, batch.clone()).loss.inner()
+    };
+    let (found, expected) = (losses(&result.model), losses(&by_hand.model()));
+    assert_eq!(found.into_data(), expected.into_data());
+}
