@@ -89,3 +89,88 @@ fn paste(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use nuwa_model::patch::{Extent, GridSize, Order, PatchRect, TokenSize};
+    use nuwa_model::render::sampling::{Choice, KeyedUniforms};
+    use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 2 };
+
+    fn session(decoding: Decoding, feed: Feed, extent: Extent) -> Session {
+        let config = RendererConfig {
+            decoding,
+            d_model: 64,
+            n_layers: 2,
+            n_codes: 16,
+            patch: PATCH,
+            extent,
+            feed,
+            d_text: None,
+            transfer: Transfer::Context,
+        };
+        let device = Device::flex();
+        device.seed(1);
+        Session::new(&config.init(&device), &config, None, 1)
+    }
+
+    fn tokens(session: &Session, route: &Route, schedule: &Schedule, seed: u64) -> Vec<i32> {
+        let mut grid = TokenGrid::unknown(1, route.grid().tokens(PATCH));
+        for step in route.steps().iter().filter(|step| step.known) {
+            let tokens = [step.index.h, step.index.w, 3, 4].map(|code| code as i32);
+            grid.paste(0, step.index, step.order, PATCH, &tokens);
+        }
+        let uniforms = KeyedUniforms { seeds: vec![seed] };
+        let sampler = Sampler { choice: Choice::default(), uniforms };
+        let peak = paint(session, route, schedule, &sampler, &mut grid, |_| ControlFlow::Continue(()));
+        assert_eq!(peak, schedule.peak_pool());
+        grid.codes().to_vec()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn any_schedule_of_the_levels_writes_the_tokens_of_the_serial_one(
+            seed in any::<u64>(), max_batch in 2usize..9, h in 2usize..5, w in 2usize..6,
+            e in 1usize..3, kind in 0usize..3, post in any::<bool>(), circle in any::<bool>(),
+        ) {
+            let decoding = [Decoding::Ar, Decoding::Nar, Decoding::Pnar][kind];
+            let feed = if post { Feed::Post } else { Feed::Pre };
+            let extent = Extent { w: e, h: e, f: 0 };
+            let session = session(decoding, feed, extent);
+            let grid = GridSize { f: 1, h, w };
+            let route = if circle {
+                let known = PatchRect { top: h / 2, left: w / 2, height: 1, width: 1 };
+                Route::outpainting(grid, extent, known, Order::DownRight).expect("inside")
+            } else {
+                Route::full(grid, extent, Order::ALL[seed as usize % 4]).expect("not empty")
+            };
+            let serial = tokens(&session, &route, &Schedule::serial(&route), seed);
+            let levels = tokens(&session, &route, &Schedule::levels(&route, max_batch), seed);
+            prop_assert_eq!(serial, levels);
+        }
+    }
+
+    #[test]
+    fn a_report_may_stop_the_painting_after_any_wave() {
+        let extent = Extent { w: 1, h: 1, f: 0 };
+        let session = session(Decoding::Ar, Feed::Pre, extent);
+        let route = Route::full(GridSize { f: 1, h: 2, w: 2 }, extent, Order::RightDown).expect("not empty");
+        let uniforms = KeyedUniforms { seeds: vec![9] };
+        let sampler = Sampler { choice: Choice::Greedy, uniforms };
+        let mut grid = TokenGrid::unknown(1, route.grid().tokens(PATCH));
+        let mut seen = Vec::new();
+        paint(&session, &route, &Schedule::serial(&route), &sampler, &mut grid, |painted| {
+            seen.push((painted.steps.to_vec(), painted.done));
+            if painted.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(seen, [(vec![0], 1), (vec![1], 2)]);
+        let unknown = grid.codes().iter().filter(|&&code| code == TokenGrid::UNKNOWN).count();
+        assert_eq!(unknown, 8);
+    }
+}

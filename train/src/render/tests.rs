@@ -58,24 +58,24 @@ fn learner(decoding: Decoding, updates: usize) -> Learner<RenderTask> {
     let task = RenderTask::new(materialize(config.init(&device)), config, 0.0);
     let clock = Arc::new(Clock::start(Budget::Steps(updates)));
     let adam = AdamConfig::new().with_epsilon(1e-8).init();
-    Learner::new(task, adam, WarmupLinear::new(clock, 1e-2, 0.05))
+    Learner::new(task, adam, WarmupLinear::new(clock, 5e-3, 0.05))
 }
 
-/// On two patches each renderer learns every token by heart. NAR cannot tell the two pictures
-/// apart in the first patch, where it sees nothing: there the best it can do is to guess between
-/// two, ln 2 for the three places of four in which they differ; P-NAR sees half of the patch.
+/// On two patches each renderer learns every token by heart. What cannot be known stays: AR has to
+/// guess the first token of the first patch between two pictures, ln 2 / 4 = 0.173 over the patch;
+/// NAR guesses all four there, ln 2 = 0.693. P-NAR sees half of the patch and knows the picture.
 #[test]
-fn each_renderer_learns_two_patches_in_150_updates() {
+fn each_renderer_learns_two_patches_in_300_updates() {
     for (decoding, bounds) in [
-        (Decoding::Ar, [0.25, 0.05]),
-        (Decoding::Nar, [0.75, 0.05]),
-        (Decoding::Pnar, [0.05, 0.05]),
+        (Decoding::Ar, [0.2, 0.02]),
+        (Decoding::Nar, [0.75, 0.02]),
+        (Decoding::Pnar, [0.02, 0.02]),
     ] {
         let batch = toy(decoding);
-        let mut learner = learner(decoding, 150);
+        let mut learner = learner(decoding, 300);
         let mut first = Vec::new();
         let mut last = [f32::NAN; 2];
-        for _ in 0..75 {
+        for _ in 0..150 {
             render_and_optimize(&mut learner, &batch, |patch, _| {
                 last[patch.position] = patch.loss.into_scalar::<f32>();
                 if first.len() < 2 {
