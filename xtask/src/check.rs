@@ -5,6 +5,7 @@ use crate::tidy;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -47,8 +48,8 @@ pub(crate) fn test(backend: Target, arguments: &[OsString]) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime_folder() -> Result<std::path::PathBuf> {
-    let folder = std::env::temp_dir().join("nuwa-runtime");
+fn runtime_folder() -> Result<PathBuf> {
+    let folder = root().join("target/runtime");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     #[cfg(unix)]
     {

@@ -223,7 +223,7 @@ mod tests {
     fn a_crop_from_afar_averages_what_it_skips() {
         // A checkerboard of single pixels: gray from afar, black or white when sampled thinly.
         let byte = |index: usize| {
-            if (index % 64 + index / 64) % 2 == 0 {
+            if (index % 64 + index / 64).is_multiple_of(2) {
                 0
             } else {
                 255
