@@ -1,6 +1,7 @@
 //! Whole programs and golden parity, as one test binary.
 
 mod golden;
+mod smoke;
 
 use nuwa_model::device::DeviceChoice;
 

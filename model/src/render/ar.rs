@@ -71,9 +71,8 @@ impl Session {
                 *bias = hidden.slice_fill(place, 0.0);
             }
             for (l, layer) in self.renderer.layers.iter().enumerate() {
-                let a = layer.norm1.forward(z.clone());
-                let queries = layer.attn.queries(a.clone());
-                let pairs = buffers[l].put(own + t, layer.attn.key_values(a));
+                let (queries, pair) = self.fused[l].forward(layer.norm1.forward(z.clone()));
+                let pairs = buffers[l].put(own + t, pair);
                 let bias = biases[l % biases.len()].clone();
                 let attended = layer.attn.attend(queries, pairs, Some(bias));
                 z = layer.rest(z + attended, texts[l].as_ref());
@@ -144,7 +143,7 @@ impl Session {
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
     ) -> Vec<i32> {
-        let logits = host(self.renderer.logits(z).into_data());
+        let logits = host(self.logits(z).into_data());
         let of = |(row, logits): (usize, &[f32])| {
             let (job, picture) = (&jobs[row / self.batch()], row % self.batch());
             match job.given[picture * self.config.tokens_per_patch() + token] {

@@ -105,7 +105,7 @@ impl Session {
         let z = self.renderer.tok_emb.forward(self.token_tensor(tokens, m));
         let z = self.renderer.hide(z, masked, rows, m) + self.wave_places(jobs);
         let (z, _) = self.run(z, jobs, None);
-        host(self.renderer.logits(z).into_data())
+        host(self.logits(z).into_data())
     }
 }
 

@@ -3,11 +3,14 @@
 //! tokens of a patch, `s` tokens looked at, `d` width.
 
 use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::module::linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::adc::TokenGrid;
 use super::attention::KeyValues;
-use super::block::LayerContext;
+use super::HEAD_WIDTH;
+use super::block::{Block, LayerContext};
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
 use super::sampling::{Sampler, Uniforms};
@@ -58,7 +61,40 @@ pub struct Session {
     places: [Tensor<2>; 4],
     /// Projected text of every layer, `[b, heads, t, 64]`.
     text: Vec<Option<KeyValues>>,
+    /// Query, key and value projections of every layer in one matrix: the token loop is bound by
+    /// calls and by reading weights, not by arithmetic.
+    pub(super) fused: Vec<Fused>,
+    /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
+    head: Tensor<2>,
     batch: usize,
+}
+
+/// The projections of a layer as one matrix `[d, 3d]` and bias `[3d]`: queries, keys, values.
+#[derive(Debug)]
+pub(super) struct Fused {
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+}
+
+impl Fused {
+    fn new(layer: &Block) -> Self {
+        let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
+        let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
+        Self {
+            weight: Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
+            bias: Tensor::cat(parts.map(bias).to_vec(), 0),
+        }
+    }
+
+    /// Projects normalized states `[b, 1, d]` to queries and a pair, `[b, heads, 1, 64]` each.
+    pub(super) fn forward(&self, states: Tensor<3>) -> (Tensor<4>, KeyValues) {
+        let [b, _, d] = states.dims();
+        let all = linear(states, self.weight.clone(), Some(self.bias.clone()));
+        let all = all.reshape([b, 3 * d / HEAD_WIDTH, 1, HEAD_WIDTH]); // [b, 3 heads, 1, 64]
+        let heads = d / HEAD_WIDTH;
+        let part = |n: usize| all.clone().narrow(1, n * heads, heads);
+        (part(0), KeyValues { keys: part(1), values: part(2) })
+    }
 }
 
 impl Session {
@@ -80,13 +116,15 @@ impl Session {
         let device = renderer.tok_emb.weight.val().device();
         let places = Order::ALL.map(|order| renderer.place_embedding(order, config.patch));
         let text = renderer.project_text(text.as_ref());
-        let project = |y: &Tensor<3>, layer: &super::block::Block| layer.project_text(y.clone());
+        let project = |y: &Tensor<3>, layer: &Block| layer.project_text(y.clone());
         let text = renderer
             .layers
             .iter()
             .map(|layer| text.as_ref().and_then(|y| project(y, layer)))
             .collect();
-        Self { renderer, config: config.clone(), device, places, text, batch }
+        let fused = renderer.layers.iter().map(Fused::new).collect();
+        let head = owned(renderer.tok_emb.weight.val().transpose());
+        Self { renderer, config: config.clone(), device, places, text, fused, head, batch }
     }
 
     /// Gives the number of pictures painted at once.
@@ -126,7 +164,7 @@ impl Session {
         };
         let (_, inputs) = self.run(z, jobs, causal.as_ref());
         let first = usize::from(causal.is_some());
-        let project = |(layer, states): (&super::block::Block, Tensor<3>)| {
+        let project = |(layer, states): (&Block, Tensor<3>)| {
             layer.project(states.narrow(1, first, m))
         };
         let layers = self.renderer.layers.iter().zip(inputs).map(project).collect();
@@ -199,7 +237,7 @@ impl Session {
 
     fn job_context(&self, l: usize, job: &PatchJob, s: usize) -> LayerContext {
         let heads = self.config.n_heads();
-        let empty = |s| Tensor::zeros([self.batch, heads, s, super::HEAD_WIDTH], &self.device);
+        let empty = |s| Tensor::zeros([self.batch, heads, s, HEAD_WIDTH], &self.device);
         let post = self.config.feed == super::Feed::Post;
         if job.context.is_empty() {
             let bias = post.then(|| Tensor::zeros([self.batch, heads, 1, s], &self.device));
@@ -288,11 +326,8 @@ impl Session {
     ) -> Vec<PatchKeyValues> {
         let m = self.config.tokens_per_patch();
         let own = |x: &Tensor<4>, g: usize| {
-            let view = x.clone().narrow(0, g * self.batch, self.batch).narrow(2, first, m);
             // A view would keep the whole buffer alive as long as the pool keeps the patch.
-            let shape = view.dims();
-            let ranges = shape.map(|n| 0..n);
-            Tensor::<4>::zeros(shape, &self.device).slice_assign(ranges, view)
+            owned(x.clone().narrow(0, g * self.batch, self.batch).narrow(2, first, m))
         };
         let of = |g: usize| PatchKeyValues {
             layers: layers
@@ -303,8 +338,20 @@ impl Session {
         (0..g).map(of).collect()
     }
 
+    /// Gives the scores of every code, `[b, m, v]`.
+    pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
+        let bias = self.renderer.head.bias.val();
+        linear(self.renderer.norm.forward(z), self.head.clone(), Some(bias))
+    }
+
     pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {
         let data = TensorData::new(tokens.to_vec(), [tokens.len() / m, m]);
         Tensor::from_data(data, &self.device)
     }
+}
+
+/// Copies a view to memory of its own, laid out by its shape.
+fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
+    let shape = view.dims();
+    Tensor::zeros(shape, &view.device()).slice_assign(shape.map(|n| 0..n), view)
 }

@@ -1,0 +1,112 @@
+//! The smallest run through everything a backend has to do: train a renderer, encode, paint,
+//! decode. Few and small shapes, because a GPU backend tunes its kernels for each of them.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use burn::optim::AdamConfig;
+use burn::tensor::Tensor;
+use burn::train::Learner;
+use nuwa_infer::engine;
+use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule, TokenSize};
+use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
+use nuwa_model::render::{Decoding, Feed, RendererConfig, Session, TokenGrid, Transfer};
+use nuwa_model::vqgan::VqganConfig;
+use nuwa_train::materialize::materialize;
+use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
+use nuwa_train::schedule::{Budget, Clock, WarmupLinear};
+
+use crate::test_device;
+
+const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 2 };
+const CODES: [i32; 8] = [3, 1, 4, 1, 5, 6, 2, 6];
+
+fn config(decoding: Decoding) -> RendererConfig {
+    RendererConfig {
+        decoding,
+        d_model: 64,
+        n_layers: 1,
+        n_codes: 8,
+        patch: PATCH,
+        extent: Extent { w: 1, h: 0, f: 0 },
+        feed: Feed::Pre,
+        d_text: None,
+        transfer: Transfer::Context,
+    }
+}
+
+/// A renderer learns two patches by heart and then paints them, greedily, on the same device.
+fn learn_and_paint(decoding: Decoding, passes: usize) {
+    let device = test_device();
+    let config = config(decoding);
+    let grid = GridSize { f: 1, h: 1, w: 2 };
+    let route = Route::full(grid, config.extent, Order::DownRight).expect("not empty");
+    let batch = RenderBatch {
+        tokens: TokenGrid::new(1, grid.tokens(PATCH), CODES.to_vec()),
+        route: Arc::new(route.clone()),
+        text: None,
+        masks: None,
+    };
+    let clock = Arc::new(Clock::start(Budget::Steps(2 * passes)));
+    let renderer = materialize(config.init(&device.clone().autodiff()));
+    let task = RenderTask::new(renderer, config.clone(), 0.0);
+    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let mut learner = Learner::new(task, adam, WarmupLinear::new(clock, 1e-2, 0.05));
+    let mut last = f32::NAN;
+    for _ in 0..passes {
+        render_and_optimize(&mut learner, &batch, |patch, _| {
+            last = patch.loss.into_scalar::<f32>();
+            true
+        });
+    }
+    assert!(last < 0.2, "{decoding:?}: loss {last} after {passes} passes");
+    let session = Session::new(&learner.model().renderer, &config, None, 1);
+    let sampler =
+        Sampler { choice: Choice::Greedy, uniforms: KeyedUniforms { seeds: vec![0] } };
+    let mut tokens = TokenGrid::unknown(1, grid.tokens(PATCH));
+    let schedule = Schedule::serial(&route);
+    engine::paint(&session, &route, &schedule, &sampler, &mut tokens, |_| ControlFlow::Continue(()));
+    assert_eq!(tokens.codes(), CODES);
+}
+
+#[test]
+fn smoke_ar_learns_two_patches_and_paints_them() {
+    learn_and_paint(Decoding::Ar, 30);
+}
+
+#[test]
+fn smoke_nar_learns_two_patches_and_paints_them() {
+    learn_and_paint(Decoding::Nar, 30);
+}
+
+/// The VQGAN gives the same picture as on the CPU, to the rounding of other kernels.
+#[test]
+fn smoke_vqgan_decodes_as_on_the_cpu() {
+    let config =
+        VqganConfig { ch: 32, multipliers: vec![1, 1], blocks: 1, z: 8, n_codes: 16, code_dim: 8 };
+    let cpu = burn::tensor::Device::flex();
+    cpu.seed(3);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let header = nuwa_model::checkpoint::Header {
+        kind: nuwa_model::checkpoint::Kind::Vqgan,
+        licence: "CC0".into(),
+        source: "made by a test".into(),
+        notes: None,
+    };
+    let there = materialize(config.init(&cpu));
+    let full = nuwa_model::checkpoint::Precision::Full;
+    nuwa_model::checkpoint::save(&there, &header, &config, full, folder.path()).expect("saved");
+    let load = |device| {
+        let loaded = nuwa_model::checkpoint::load::<nuwa_model::vqgan::Vqgan>(folder.path(), device);
+        loaded.expect("just saved").0
+    };
+    let decode = |device: &burn::tensor::Device| -> Vec<f32> {
+        let codes = Tensor::from_data([[[1, 5, 9, 2], [0, 15, 7, 3], [4, 4, 8, 8], [6, 1, 1, 2]]], device);
+        let picture: Tensor<4> = load(device).decode(codes);
+        picture.into_data().convert::<f32>().try_to_vec().expect("f32")
+    };
+    let (here, there) = (decode(&test_device()), decode(&cpu));
+    let worst = here.iter().zip(&there).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-3, "off by {worst}");
+    assert!(there.iter().any(|x| x.abs() > 0.05), "a decode that says something");
+}
