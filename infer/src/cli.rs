@@ -17,6 +17,7 @@ use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
 use nuwa_model::render::{Decoding, Session, TokenGrid};
 
 use crate::canvas::{self, Known};
+use crate::copy_distance::nearest_patches;
 use crate::engine;
 use crate::model_run::ModelRun;
 use crate::task::{Layout, PointPx, SizePx, TaskError, TokenRect};
@@ -37,6 +38,8 @@ enum Command {
     Outpaint(OutpaintArgs),
     /// Send a picture through the VQGAN and back.
     Reconstruct(ReconstructArgs),
+    /// Measure how far a painting is from copying the picture its model was trained on.
+    CopyDistance(CopyDistanceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -111,6 +114,19 @@ struct ReconstructArgs {
     out: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct CopyDistanceArgs {
+    /// The painting.
+    #[arg(long)]
+    image: PathBuf,
+    /// The picture that the model was trained on.
+    #[arg(long)]
+    source: PathBuf,
+    /// Side of the patches that are compared, in pixels.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    patch: u32,
+}
+
 /// A request that cannot be right, whatever the machine: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -152,6 +168,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Paint(args) => paint(&args),
         Command::Outpaint(args) => outpaint(&args),
         Command::Reconstruct(args) => reconstruct(&args),
+        Command::CopyDistance(args) => copy_distance(&args),
     };
     match done {
         Ok(()) => 0,
@@ -210,6 +227,32 @@ fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
         back.write(out)?;
         println!("{}", out.display());
     }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the measurement is the result")]
+fn copy_distance(args: &CopyDistanceArgs) -> anyhow::Result<()> {
+    let (painting, source) = (Picture::read(&args.image)?, Picture::read(&args.source)?);
+    let mut found = nearest_patches(&painting, &source, args.patch as usize);
+    found.sort_by(|a, b| a.rms.total_cmp(&b.rms));
+    let (Some(least), Some(most)) = (found.first(), found.last()) else {
+        let side = args.patch;
+        anyhow::bail!("a picture is smaller than one patch of {side} × {side} px");
+    };
+    let median = found[found.len() / 2].rms;
+    println!(
+        "{} patches of {} px: nearest in {}, RMS in steps of 255: median {median:.1}, least {:.1} \
+         (at {},{} from {},{}), most {:.1}",
+        found.len(),
+        args.patch,
+        args.source.display(),
+        least.rms,
+        least.x,
+        least.y,
+        least.source_x,
+        least.source_y,
+        most.rms
+    );
     Ok(())
 }
 

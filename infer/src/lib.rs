@@ -2,6 +2,7 @@
 
 pub mod canvas;
 mod cli;
+pub mod copy_distance;
 pub mod engine;
 pub mod model_run;
 pub mod task;

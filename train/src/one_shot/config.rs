@@ -70,6 +70,9 @@ pub struct StageTwoConfig {
     pub smoothing: f64,
 }
 
+/// Smallest crop of which three strided layers of 4 × 4 leave something to judge.
+const LEAST_JUDGED_PX: usize = 32;
+
 impl OneShotConfig {
     /// Gives the default: small enough to learn one picture on two CPU cores within the hour.
     ///
@@ -138,6 +141,10 @@ impl OneShotConfig {
             (
                 self.stage_one.crop_px == 0 || !self.stage_one.crop_px.is_multiple_of(stride),
                 "stage_one.crop_px must be a multiple of the VQGAN's stride",
+            ),
+            (
+                self.stage_one.gan_start < 1.0 && self.stage_one.crop_px < LEAST_JUDGED_PX,
+                "stage_one.crop_px must be at least 32 for the adversary to see anything",
             ),
             (self.stage_one.batch == 0 || self.stage_two.batch == 0, "batch must be at least 1"),
             (self.stage_one.revive_every == 0, "stage_one.revive_every must be at least 1"),

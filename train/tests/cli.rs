@@ -1,0 +1,140 @@
+//! The real program: exit codes and streams, and a one-shot training from picture to weights.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nuwa_data::Picture;
+use tempfile::TempDir;
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let wave = |i: usize| (128.0 + 100.0 * (i as f64 / 97.0).sin()) as u8;
+        let picture = Picture::new(48, 40, (0..48 * 40 * 3).map(wave).collect());
+        picture.write(&place.path("in.png")).expect("a picture");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Gives the program with words; one that starts with @ is a path in this folder.
+    fn command(&self, words: &str) -> Command {
+        let word = |word: &str| match word.strip_prefix('@') {
+            Some(name) => self.path(name).into_os_string(),
+            None => word.into(),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-train"));
+        command.args(words.split_whitespace().map(word)).env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    fn run(&self, words: &str) -> Output {
+        self.command(words).output().expect("the program starts")
+    }
+
+    fn refused(&self, words: &str, code: i32, why: &str) {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
+        assert!(error.contains(why), "{words}: {error:?} does not say {why:?}");
+        assert!(!error.contains("panicked"), "{words}: {error}");
+        if error.starts_with("nuwa-train:") {
+            assert_eq!(error.trim_end().lines().count(), 1, "{words}: {error}");
+        }
+    }
+}
+
+/// A model small enough to train in a test: patches are 8 × 8 px.
+const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1] --set vqgan.z=8 \
+    --set vqgan.code_dim=8 --set vqgan.n_codes=16 --set stage_one.crop_px=32 \
+    --set stage_one.discriminator_width=4 --set renderer.n_codes=16 --set renderer.d_model=64 \
+    --set renderer.n_layers=1 --set renderer.patch.h=4 --set renderer.patch.w=4";
+
+#[test]
+fn one_shot_leaves_a_run_within_its_budget() {
+    let place = Place::new();
+    let start = Instant::now();
+    let output = place.run(&format!("one-shot @in.png --out @run --budget 6s --quiet {SMALL}"));
+    let took = start.elapsed();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("round trip") && text.contains("of 16 codes in use"), "{text}");
+    // Not a measure of speed: the budget is a promise, whatever the machine.
+    assert!((5.4..7.5).contains(&took.as_secs_f64()), "{took:?} for a budget of 6 s");
+    for file in ["run.toml", "report.json", "vqgan/config.json", "renderer/config.json"] {
+        assert!(place.path("run").join(file).is_file(), "{file}");
+    }
+    let config = std::fs::read_to_string(place.path("run/run.toml")).expect("the config");
+    assert!(config.contains("n_codes = 16") && config.contains("smoothing = 0.15"), "{config}");
+    place.refused(&format!("one-shot @in.png --out @run {SMALL}"), 1, "--force");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_with_usable_weights() {
+    let place = Place::new();
+    let mut command =
+        place.command(&format!("one-shot @in.png --out @run --budget 10m --quiet {SMALL}"));
+    let mut child = command.spawn().expect("the program starts");
+    // Into stage one: its config is written when training begins.
+    let start = Instant::now();
+    while !place.path("run/run.toml").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "training never began");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let report = std::fs::read_to_string(place.path("run/report.json")).expect("a report");
+    assert!(report.contains("\"stopped\": true"), "{report}");
+    for weights in ["vqgan", "renderer"] {
+        let output = place.run(&format!("weights inspect @run/{weights}"));
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn config_prints_the_papers_parameter_counts() {
+    let place = Place::new();
+    for (size, count) in [("large", "809."), ("base", "202.")] {
+        let output = place.run(&format!("config t2ihd --size {size}"));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text.contains(&format!("({count}")) && text.contains("LHQC"), "{text}");
+    }
+}
+
+#[test]
+fn bad_requests_name_what_is_wrong() {
+    let place = Place::new();
+    place.refused("", 2, "Usage");
+    place.refused("one-shot @in.png", 2, "--out");
+    place.refused("config nothing", 2, "t2ihd");
+    place.refused("config t2ihd --size huge", 2, "large");
+    let one_shot = |picture: &str, more: &str| format!("one-shot {picture} --out @run {SMALL} {more}");
+    place.refused(&one_shot("@nothing.png", ""), 1, "nothing.png");
+    place.refused(&one_shot("@in.png", "--budget soon"), 2, "budget");
+    place.refused(&one_shot("@in.png", "--budget 0s"), 2, "budget");
+    place.refused(&one_shot("@in.png", "--set stage_two.bach=1"), 2, "bach");
+    place.refused(&one_shot("@in.png", "--set renderer.n_codes=7"), 2, "n_codes");
+    place.refused(&one_shot("@in.png", "--set renderer.d_model=100"), 2, "multiple of 64");
+    let elsewhere = one_shot("@in.png", "").replace("--device cpu", "--device abacus");
+    place.refused(&elsewhere, 2, "abacus");
+    place.refused(&one_shot("@in.png", "--set stage_one.crop_px=16"), 2, "adversary");
+    Picture::new(1, 1, vec![1, 2, 3]).write(&place.path("dot.png")).expect("written");
+    place.refused(&one_shot("@dot.png", ""), 1, "1 × 1 px");
+    std::fs::write(place.path("cut.png"), b"\x89PNG\r\n\x1a\n").expect("written");
+    place.refused(&one_shot("@cut.png", ""), 1, "cut.png");
+    let into_file = one_shot("@in.png", "").replace("@run", "@in.png/run");
+    place.refused(&into_file, 1, "in.png");
+    assert!(!place.path("run").exists(), "a refused request leaves nothing");
+    place.refused("weights inspect @nothing", 1, "nothing");
+}
