@@ -89,7 +89,8 @@ fn paint(arguments: &[&str], out: PathBuf) -> Result<String> {
     let mut command = Command::new(built("nuwa-infer")?);
     command
         .args(arguments)
-        .args(["--model", MODEL, "--device", "cpu", "--out"])
+        // The same seed, so that everyone sees the same pictures.
+        .args(["--model", MODEL, "--device", "cpu", "--seed", "0", "--out"])
         .arg(&out)
         // Its own word on where the picture is would come twice.
         .stdout(std::process::Stdio::null())
