@@ -1,6 +1,7 @@
 //! From tokens to a file: decoded band by band, cropped to the asked size, the known picture's own
 //! pixels put back, and written as the rows are finished.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
@@ -9,7 +10,7 @@ use nuwa_data::{DataError, Picture};
 use nuwa_model::render::TokenGrid;
 use nuwa_model::vqgan::tiled::{Band, Sweep};
 
-use crate::model_run::ModelRun;
+use crate::model_run::{ModelRun, RIM, reflect};
 use crate::task::{Layout, PointPx, SizePx};
 
 /// A known picture and where it lies in the result.
@@ -75,27 +76,41 @@ fn each_row<E>(
     mut push: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let size = tokens.size();
-    assert!(!tokens.codes().contains(&TokenGrid::UNKNOWN), "every token is painted");
-    let data = TensorData::new(tokens.codes().to_vec(), [1, size.h, size.w]);
+    assert!(
+        !tokens.codes().contains(&TokenGrid::UNKNOWN),
+        "every token is painted"
+    );
+    let (h, w) = (size.h + 2 * RIM, size.w + 2 * RIM);
+    let reflected = |row: usize, column: usize| {
+        let row = reflect(row as isize - RIM as isize, size.h);
+        tokens.codes()[row * size.w + reflect(column as isize - RIM as isize, size.w)]
+    };
+    let codes = (0..h * w).map(|at| reflected(at / w, at % w)).collect();
+    let data = TensorData::new(codes, [1, h, w]);
     let codes = Tensor::from_data(data, &run.vqgan.quantize.embedding.weight.device());
-    run.vqgan.decode_bands(codes, &run.tiling(), Sweep::Down, |band| {
-        for row in 0..band.size[0] {
-            let Some(y) = (band.start[0] + row).checked_sub(layout.margin.y) else { continue };
-            if y < layout.size.h {
-                let mut bytes = decoded_row(&band, row, layout);
-                put_back(&mut bytes, y, known);
-                push(&bytes)?;
+    let rim = RIM * run.vqgan_config.stride();
+    let (top, left) = (rim + layout.margin.y, rim + layout.margin.x);
+    run.vqgan
+        .decode_bands(codes, &run.tiling(), Sweep::Down, |band| {
+            for row in 0..band.size[0] {
+                let Some(y) = (band.start[0] + row).checked_sub(top) else {
+                    continue;
+                };
+                if y < layout.size.h {
+                    let mut bytes = decoded_row(&band, row, left..left + layout.size.w);
+                    put_back(&mut bytes, y, known);
+                    push(&bytes)?;
+                }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        })
 }
 
-/// Cuts the asked columns out of a row of a band and rounds them to bytes.
-fn decoded_row(band: &Band, row: usize, layout: &Layout) -> Vec<u8> {
+/// Cuts columns out of a row of a band and rounds them to bytes.
+fn decoded_row(band: &Band, row: usize, columns: Range<usize>) -> Vec<u8> {
     let [h, w] = band.size;
-    let mut bytes = Vec::with_capacity(3 * layout.size.w);
-    for x in layout.margin.x..layout.margin.x + layout.size.w {
+    let mut bytes = Vec::with_capacity(3 * columns.len());
+    for x in columns {
         for channel in 0..3 {
             let value = band.values[(channel * h + row) * w + x];
             bytes.push(((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8);
@@ -105,7 +120,9 @@ fn decoded_row(band: &Band, row: usize, layout: &Layout) -> Vec<u8> {
 }
 
 fn put_back(bytes: &mut [u8], y: usize, known: Option<Known>) {
-    let Some(Known { picture, at }) = known else { return };
+    let Some(Known { picture, at }) = known else {
+        return;
+    };
     if let Some(row) = y.checked_sub(at.y).filter(|&row| row < picture.h()) {
         let line = 3 * picture.w();
         let own = &picture.rgb()[row * line..(row + 1) * line];

@@ -149,7 +149,11 @@ fn decoding(name: &str) -> Result<Decoding, String> {
 
 fn temperature(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".into()) }
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err("must be above 0".into())
+    }
 }
 
 /// Runs the program on its arguments, the program's name first. Gives the exit code: 0 done, 1
@@ -193,14 +197,21 @@ fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     size.check().map_err(Misuse::from)?;
     check_output(out, size.w, size.h)?;
     let picture = Picture::read(&args.image)?;
-    let own = SizePx { w: picture.w(), h: picture.h() };
+    let own = SizePx {
+        w: picture.w(),
+        h: picture.h(),
+    };
     let middle = |side: usize, own: usize| side.saturating_sub(own) / 2;
-    let at = args
-        .at
-        .unwrap_or(PointPx { x: middle(size.w, own.w), y: middle(size.h, own.h) });
+    let at = args.at.unwrap_or(PointPx {
+        x: middle(size.w, own.w),
+        y: middle(size.h, own.h),
+    });
     let run = load(&args.common, args.brush.renderer)?;
     let layout = Layout::outpaint(*size, own, at, &run.scale()).map_err(Misuse::from)?;
-    let known = Some(Known { picture: &picture, at });
+    let known = Some(Known {
+        picture: &picture,
+        at,
+    });
     fill(&run, &layout, known, &args.brush, &args.common)
 }
 
@@ -211,18 +222,29 @@ fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
         check_output(out, picture.w(), picture.h())?;
     }
     let run = load(&args.common, None)?;
-    let size = SizePx { w: picture.w(), h: picture.h() };
+    let size = SizePx {
+        w: picture.w(),
+        h: picture.h(),
+    };
     let layout = Layout::paint(size, &run.scale())?;
     let grid = layout.route.grid().tokens(run.renderer_config.patch);
     let mut tokens = TokenGrid::unknown(1, grid);
-    let rect = TokenRect { top: 0, left: 0, h: grid.h, w: grid.w };
+    let rect = TokenRect {
+        top: 0,
+        left: 0,
+        h: grid.h,
+        w: grid.w,
+    };
     run.encode_into(&picture, rect, &mut tokens);
     let back = canvas::picture(&run, &tokens, &layout, None);
     let mut codes = tokens.codes().to_vec();
     codes.sort_unstable();
     codes.dedup();
     let (psnr, used, all) = (picture.psnr(&back), codes.len(), run.vqgan_config.n_codes);
-    println!("{}: {psnr:.2} dB PSNR, {used} of {all} codes in use", args.image.display());
+    println!(
+        "{}: {psnr:.2} dB PSNR, {used} of {all} codes in use",
+        args.image.display()
+    );
     if let Some(out) = &args.out {
         back.write(out)?;
         println!("{}", out.display());
@@ -289,21 +311,34 @@ fn fill(
         run.encode_into(known.picture, rect, &mut tokens);
     }
     let session = Session::new(&run.renderer, &run.renderer_config, None, 1);
-    let choice = Choice::Drawn { top_k: brush.top_k as usize, temperature: brush.temperature };
-    let sampler = Sampler { choice, uniforms: KeyedUniforms { seeds: vec![seed] } };
+    let choice = Choice::Drawn {
+        top_k: brush.top_k as usize,
+        temperature: brush.temperature,
+    };
+    let sampler = Sampler {
+        choice,
+        uniforms: KeyedUniforms { seeds: vec![seed] },
+    };
     let schedule = Schedule::levels(&layout.route, brush.parallel as usize);
     let bar = bar(layout.route.steps().len(), common.quiet);
     let (start, per_patch) = (Instant::now(), run.renderer_config.tokens_per_patch());
     let mut written = 0;
-    engine::paint(&session, &layout.route, &schedule, &sampler, &mut tokens, |painted| {
-        if !painted.known {
-            written += painted.steps.len() * per_patch;
-        }
-        bar.set_position(painted.done as u64);
-        let rate = written as f64 / start.elapsed().as_secs_f64();
-        bar.set_message(format!("{rate:.0} tokens/s"));
-        ControlFlow::Continue(())
-    });
+    engine::paint(
+        &session,
+        &layout.route,
+        &schedule,
+        &sampler,
+        &mut tokens,
+        |painted| {
+            if !painted.known {
+                written += painted.steps.len() * per_patch;
+            }
+            bar.set_position(painted.done as u64);
+            let rate = written as f64 / start.elapsed().as_secs_f64();
+            bar.set_message(format!("{rate:.0} tokens/s"));
+            ControlFlow::Continue(())
+        },
+    );
     bar.finish_and_clear();
     let (painted, start) = (start.elapsed().as_secs_f64(), Instant::now());
     canvas::write(run, &tokens, layout, known, &brush.out)?;

@@ -31,7 +31,9 @@ pub fn nearest_patches(painting: &Picture, source: &Picture, patch_px: usize) ->
     }
     let places = (0..painting.h() / side)
         .flat_map(|row| (0..painting.w() / side).map(move |column| (column * side, row * side)));
-    places.map(|(x, y)| nearest(&painting.crop(x, y, side, side), source, (x, y))).collect()
+    places
+        .map(|(x, y)| nearest(&painting.crop(x, y, side, side), source, (x, y)))
+        .collect()
 }
 
 fn nearest(patch: &Picture, source: &Picture, (x, y): (usize, usize)) -> Nearest {
@@ -49,7 +51,8 @@ fn nearest(patch: &Picture, source: &Picture, (x, y): (usize, usize)) -> Nearest
         }
     }
     let (_, near_x, near_y, form) = best;
-    let around = |at: usize, last: usize| at.saturating_sub(STRIDE - 1)..=(at + STRIDE - 1).min(last);
+    let around =
+        |at: usize, last: usize| at.saturating_sub(STRIDE - 1)..=(at + STRIDE - 1).min(last);
     for source_y in around(near_y, last_y) {
         for source_x in around(near_x, last_x) {
             if let Some(sum) = squares(&forms[form], source, source_x, source_y, best.0) {
@@ -58,7 +61,13 @@ fn nearest(patch: &Picture, source: &Picture, (x, y): (usize, usize)) -> Nearest
         }
     }
     let rms = (best.0 as f64 / (3 * side * side) as f64).sqrt();
-    Nearest { x, y, source_x: best.1, source_y: best.2, rms }
+    Nearest {
+        x,
+        y,
+        source_x: best.1,
+        source_y: best.2,
+        rms,
+    }
 }
 
 /// Gives the sum of squared differences, or nothing once it reaches `limit`.
@@ -88,14 +97,21 @@ fn mirrored(patch: &Picture) -> [Picture; 4] {
         let mut rgb = Vec::with_capacity(3 * w * h);
         for y in 0..h {
             for x in 0..w {
-                let (x, y) =
-                    (if left_right { w - 1 - x } else { x }, if up_down { h - 1 - y } else { y });
+                let (x, y) = (
+                    if left_right { w - 1 - x } else { x },
+                    if up_down { h - 1 - y } else { y },
+                );
                 rgb.extend_from_slice(&patch.pixel(x, y));
             }
         }
         Picture::new(w, h, rgb)
     };
-    [turn(false, false), turn(true, false), turn(false, true), turn(true, true)]
+    [
+        turn(false, false),
+        turn(true, false),
+        turn(false, true),
+        turn(true, true),
+    ]
 }
 
 #[cfg(test)]
@@ -124,8 +140,14 @@ mod tests {
         let found = nearest_patches(&painting, &source, 16);
         assert_eq!(found.len(), 2);
         // The first look goes in steps of 4 and refines by up to 3: both places are within reach.
-        assert_eq!((found[1].source_x, found[1].source_y, found[1].rms), (33, 17, 0.0));
-        assert_eq!((found[0].source_x, found[0].source_y, found[0].rms), (21, 8, 0.0));
+        assert_eq!(
+            (found[1].source_x, found[1].source_y, found[1].rms),
+            (33, 17, 0.0)
+        );
+        assert_eq!(
+            (found[0].source_x, found[0].source_y, found[0].rms),
+            (21, 8, 0.0)
+        );
     }
 
     #[test]

@@ -41,7 +41,11 @@ pub fn paint<U: Uniforms>(
     mut report: impl FnMut(Painted) -> ControlFlow<()>,
 ) -> usize {
     assert_eq!(tokens.batch(), session.batch(), "pictures painted at once");
-    assert_eq!(tokens.size(), route.grid().tokens(session.config().patch), "size of the grid");
+    assert_eq!(
+        tokens.size(),
+        route.grid().tokens(session.config().patch),
+        "size of the grid"
+    );
     let mut pool = Ncp::default();
     let mut done = 0;
     for wave in schedule.waves() {
@@ -66,7 +70,13 @@ pub fn paint<U: Uniforms>(
         }
         pool.remove_wave(wave);
         done += wave.steps.len();
-        let painted = Painted { steps: &wave.steps, known, done, pool: pool.len(), tokens };
+        let painted = Painted {
+            steps: &wave.steps,
+            known,
+            done,
+            pool: pool.len(),
+            tokens,
+        };
         if report(painted).is_break() {
             break;
         }
@@ -126,8 +136,13 @@ mod tests {
             grid.paste(0, step.index, step.order, PATCH, &tokens);
         }
         let uniforms = KeyedUniforms { seeds: vec![seed] };
-        let sampler = Sampler { choice: Choice::default(), uniforms };
-        let peak = paint(session, route, schedule, &sampler, &mut grid, |_| ControlFlow::Continue(()));
+        let sampler = Sampler {
+            choice: Choice::default(),
+            uniforms,
+        };
+        let peak = paint(session, route, schedule, &sampler, &mut grid, |_| {
+            ControlFlow::Continue(())
+        });
         assert_eq!(peak, schedule.peak_pool());
         grid.codes().to_vec()
     }
@@ -160,17 +175,36 @@ mod tests {
     fn a_report_may_stop_the_painting_after_any_wave() {
         let extent = Extent { w: 1, h: 1, f: 0 };
         let session = session(Decoding::Ar, Feed::Pre, extent);
-        let route = Route::full(GridSize { f: 1, h: 2, w: 2 }, extent, Order::RightDown).expect("not empty");
+        let route = Route::full(GridSize { f: 1, h: 2, w: 2 }, extent, Order::RightDown)
+            .expect("not empty");
         let uniforms = KeyedUniforms { seeds: vec![9] };
-        let sampler = Sampler { choice: Choice::Greedy, uniforms };
+        let sampler = Sampler {
+            choice: Choice::Greedy,
+            uniforms,
+        };
         let mut grid = TokenGrid::unknown(1, route.grid().tokens(PATCH));
         let mut seen = Vec::new();
-        paint(&session, &route, &Schedule::serial(&route), &sampler, &mut grid, |painted| {
-            seen.push((painted.steps.to_vec(), painted.done));
-            if painted.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        paint(
+            &session,
+            &route,
+            &Schedule::serial(&route),
+            &sampler,
+            &mut grid,
+            |painted| {
+                seen.push((painted.steps.to_vec(), painted.done));
+                if painted.done == 2 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
         assert_eq!(seen, [(vec![0], 1), (vec![1], 2)]);
-        let unknown = grid.codes().iter().filter(|&&code| code == TokenGrid::UNKNOWN).count();
+        let unknown = grid
+            .codes()
+            .iter()
+            .filter(|&&code| code == TokenGrid::UNKNOWN)
+            .count();
         assert_eq!(unknown, 8);
     }
 }

@@ -68,7 +68,13 @@ impl ModelRun {
         if renderer_config.patch.f != 1 {
             return Err(RunError::Frames(renderer_config.patch.f));
         }
-        Ok(Self { vqgan, vqgan_config, renderer, renderer_config, device: device.clone() })
+        Ok(Self {
+            vqgan,
+            vqgan_config,
+            renderer,
+            renderer_config,
+            device: device.clone(),
+        })
     }
 
     /// Gives the numbers that decide about geometry.
@@ -80,24 +86,37 @@ impl ModelRun {
         }
     }
 
-    /// Gives how pictures are cut for this VQGAN: windows of about 256 pixels.
+    /// Gives how pictures are cut for this VQGAN: windows of about 256 pixels, with margins wide
+    /// enough that no seam is seen.
     pub fn tiling(&self) -> Tiling {
         let window = (256 / self.vqgan_config.stride()).max(16);
-        Tiling { window, ..Tiling::default() }
+        Tiling {
+            window,
+            margin: RIM,
+            blend: 2,
+            ..Tiling::default()
+        }
     }
 
-    /// Encodes a picture and sets its tokens in the grid. At the right and bottom border the
-    /// picture is continued by its last pixels to whole tokens.
+    /// Encodes a picture and sets its tokens in the grid. The picture is continued by reflection:
+    /// to whole tokens, and by a rim that keeps the zeros beyond it out of sight.
     pub fn encode_into(&self, picture: &Picture, rect: TokenRect, tokens: &mut TokenGrid) {
         let stride = self.vqgan_config.stride();
         let read = |window: &Window| -> Result<Tensor<4>, std::convert::Infallible> {
-            let [top, left] = window.start.map(|at| at * stride);
+            let [top, left] = window
+                .start
+                .map(|at| (at * stride) as isize - (RIM * stride) as isize);
             let [h, w] = window.size.map(|side| side * stride);
-            Ok(clamped_crop(picture, left, top, w, h).to_tensor(&self.device))
+            Ok(reflected_crop(picture, left, top, w, h).to_tensor(&self.device))
         };
-        let Ok(codes) = self.vqgan.encode_tiled([rect.h, rect.w], &self.tiling(), read);
-        let codes: Vec<i32> =
-            codes.into_data().convert::<i32>().try_to_vec().expect("converted to i32");
+        let size = [rect.h + 2 * RIM, rect.w + 2 * RIM];
+        let Ok(codes) = self.vqgan.encode_tiled(size, &self.tiling(), read);
+        let codes = codes.narrow(1, RIM, rect.h).narrow(2, RIM, rect.w);
+        let codes: Vec<i32> = codes
+            .into_data()
+            .convert::<i32>()
+            .try_to_vec()
+            .expect("converted to i32");
         for (at, code) in codes.into_iter().enumerate() {
             let (h, w) = (rect.top + at / rect.w, rect.left + at % rect.w);
             tokens.set(0, PatchIndex { f: 0, h, w }, code);
@@ -105,14 +124,40 @@ impl ModelRun {
     }
 }
 
-/// Cuts out a rectangle that may stick out to the right and below.
-fn clamped_crop(picture: &Picture, x: usize, y: usize, w: usize, h: usize) -> Picture {
+/// Tokens by which pictures are continued on every side before they are coded. Beyond the border
+/// convolutions see zeros, which a VQGAN trained on small crops shows as a tinted frame.
+pub(crate) const RIM: usize = 6;
+
+/// Gives where a place outside `0..n` lies when the row is reflected at its ends, again and again.
+pub(crate) fn reflect(at: isize, n: usize) -> usize {
+    let period = 2 * n as isize;
+    let at = at.rem_euclid(period);
+    (if at < n as isize { at } else { period - 1 - at }) as usize
+}
+
+/// Cuts out a rectangle that may stick out on every side, where the picture is reflected.
+fn reflected_crop(picture: &Picture, x: isize, y: isize, w: usize, h: usize) -> Picture {
     let mut rgb = Vec::with_capacity(3 * w * h);
-    for row in y..y + h {
-        for column in x..x + w {
-            let pixel = picture.pixel(column.min(picture.w() - 1), row.min(picture.h() - 1));
-            rgb.extend_from_slice(&pixel);
+    for row in 0..h as isize {
+        for column in 0..w as isize {
+            let (x, y) = (
+                reflect(x + column, picture.w()),
+                reflect(y + row, picture.h()),
+            );
+            rgb.extend_from_slice(&picture.pixel(x, y));
         }
     }
     Picture::new(w, h, rgb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reflection_repeats_the_border_and_goes_back() {
+        let row: Vec<usize> = (-4..8).map(|at| reflect(at, 3)).collect();
+        assert_eq!(row, [2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
+        assert_eq!(reflect(-7, 1), 0);
+    }
 }

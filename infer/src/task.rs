@@ -101,10 +101,19 @@ impl Layout {
     /// When the size is empty or cannot be counted.
     pub fn paint(size: SizePx, scale: &Scale) -> Result<Self, TaskError> {
         size.check()?;
-        let order = if size.h <= size.w { Order::DownRight } else { Order::RightDown };
+        let order = if size.h <= size.w {
+            Order::DownRight
+        } else {
+            Order::RightDown
+        };
         let grid = scale.cover(PointPx { x: 0, y: 0 }, size)?;
         let route = Route::full(grid, scale.extent, order)?;
-        Ok(Self { size, margin: PointPx { x: 0, y: 0 }, known: None, route })
+        Ok(Self {
+            size,
+            margin: PointPx { x: 0, y: 0 },
+            known: None,
+            route,
+        })
     }
 
     /// Lays out a known picture at a place of a larger one. The grid is aligned with the known
@@ -120,9 +129,8 @@ impl Layout {
     ) -> Result<Self, TaskError> {
         size.check()?;
         picture.check()?;
-        let ends = |at: usize, len: usize, side: usize| {
-            at.checked_add(len).is_some_and(|end| end <= side)
-        };
+        let ends =
+            |at: usize, len: usize, side: usize| at.checked_add(len).is_some_and(|end| end <= side);
         if !ends(at.x, picture.w, size.w) || !ends(at.y, picture.h, size.h) {
             return Err(TaskError::Outside { picture, at, size });
         }
@@ -131,7 +139,10 @@ impl Layout {
             return Err(TaskError::SmallerThanPatch { picture, patch });
         }
         let before = |at: usize, patch: usize| (patch - at % patch) % patch;
-        let margin = PointPx { x: before(at.x, patch.w), y: before(at.y, patch.h) };
+        let margin = PointPx {
+            x: before(at.x, patch.w),
+            y: before(at.y, patch.h),
+        };
         let grid = scale.cover(margin, size)?;
         // A token of which at least half is known counts as known.
         let tokens = |px: usize| (px + scale.stride / 2) / scale.stride;
@@ -148,14 +159,22 @@ impl Layout {
             width: known.w / scale.patch.w,
         };
         let route = Route::outpainting(grid, scale.extent, rect, Order::DownRight)?;
-        Ok(Self { size, margin, known: Some(known), route })
+        Ok(Self {
+            size,
+            margin,
+            known: Some(known),
+            route,
+        })
     }
 }
 
 impl Scale {
     /// Gives the size of one patch in pixels.
     pub fn patch_px(&self) -> SizePx {
-        SizePx { w: self.patch.w * self.stride, h: self.patch.h * self.stride }
+        SizePx {
+            w: self.patch.w * self.stride,
+            h: self.patch.h * self.stride,
+        }
     }
 
     fn cover(&self, margin: PointPx, size: SizePx) -> Result<GridSize, TaskError> {
@@ -239,7 +258,15 @@ mod tests {
     fn sizes_and_points_are_read_as_typed() {
         assert_eq!("2048x512".parse(), Ok(size(2048, 512)));
         assert_eq!("3,4".parse(), Ok(PointPx { x: 3, y: 4 }));
-        for text in ["2048", "x5", "5x", "-1x5", "1.5x2", "99999999999999999999x1", ""] {
+        for text in [
+            "2048",
+            "x5",
+            "5x",
+            "-1x5",
+            "1.5x2",
+            "99999999999999999999x1",
+            "",
+        ] {
             assert!(text.parse::<SizePx>().is_err(), "{text}");
         }
     }
@@ -249,24 +276,53 @@ mod tests {
         let at = PointPx { x: 524, y: 332 };
         let layout = Layout::outpaint(size(2048, 1536), size(1000, 872), at, &SCALE).expect("fits");
         assert_eq!(layout.margin, PointPx { x: 116, y: 52 });
-        assert_eq!(layout.known, Some(TokenRect { top: 48, left: 80, h: 109, w: 125 }));
+        assert_eq!(
+            layout.known,
+            Some(TokenRect {
+                top: 48,
+                left: 80,
+                h: 109,
+                w: 125
+            })
+        );
         assert_eq!(layout.route.grid(), GridSize { f: 1, h: 13, w: 17 });
-        assert_eq!(layout.route.steps().iter().filter(|s| s.known).count(), 6 * 7);
+        assert_eq!(
+            layout.route.steps().iter().filter(|s| s.known).count(),
+            6 * 7
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let big = size(usize::MAX, 2);
         let at = PointPx { x: 0, y: 0 };
-        assert_eq!(Layout::paint(size(0, 5), &SCALE), Err(TaskError::Empty(size(0, 5))));
+        assert_eq!(
+            Layout::paint(size(0, 5), &SCALE),
+            Err(TaskError::Empty(size(0, 5)))
+        );
         assert_eq!(Layout::paint(big, &SCALE), Err(TaskError::TooLarge(big)));
         let outpaint = |picture, at| Layout::outpaint(size(500, 500), picture, at, &SCALE);
-        assert!(matches!(outpaint(size(501, 200), at), Err(TaskError::Outside { .. })));
+        assert!(matches!(
+            outpaint(size(501, 200), at),
+            Err(TaskError::Outside { .. })
+        ));
         let far = PointPx { x: 301, y: 0 };
-        assert!(matches!(outpaint(size(200, 200), far), Err(TaskError::Outside { .. })));
-        let overflow = PointPx { x: usize::MAX, y: 0 };
-        assert!(matches!(outpaint(size(200, 200), overflow), Err(TaskError::Outside { .. })));
-        assert!(matches!(outpaint(size(1, 1), at), Err(TaskError::SmallerThanPatch { .. })));
+        assert!(matches!(
+            outpaint(size(200, 200), far),
+            Err(TaskError::Outside { .. })
+        ));
+        let overflow = PointPx {
+            x: usize::MAX,
+            y: 0,
+        };
+        assert!(matches!(
+            outpaint(size(200, 200), overflow),
+            Err(TaskError::Outside { .. })
+        ));
+        assert!(matches!(
+            outpaint(size(1, 1), at),
+            Err(TaskError::SmallerThanPatch { .. })
+        ));
     }
 
     proptest! {

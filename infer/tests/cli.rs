@@ -13,7 +13,14 @@ use nuwa_model::vqgan::VqganConfig;
 use tempfile::TempDir;
 
 fn vqgan() -> VqganConfig {
-    VqganConfig { ch: 32, multipliers: vec![1, 1], blocks: 1, z: 8, n_codes: 16, code_dim: 8 }
+    VqganConfig {
+        ch: 32,
+        multipliers: vec![1, 1],
+        blocks: 1,
+        z: 8,
+        n_codes: 16,
+        code_dim: 8,
+    }
 }
 
 fn renderer() -> RendererConfig {
@@ -31,7 +38,12 @@ fn renderer() -> RendererConfig {
 }
 
 fn header(kind: Kind) -> Header {
-    Header { kind, licence: "CC0".into(), source: "made by a test".into(), notes: None }
+    Header {
+        kind,
+        licence: "CC0".into(),
+        source: "made by a test".into(),
+        notes: None,
+    }
 }
 
 /// A folder with a run of fresh weights and a picture: patches are 8 × 8 px.
@@ -45,7 +57,9 @@ impl Place {
         let place = Self { folder };
         place.save("run", &vqgan(), &renderer());
         let noise = (0..20 * 18 * 3).map(|i| (i * 37 % 251) as u8).collect();
-        Picture::new(20, 18, noise).write(&place.path("in.png")).expect("a picture");
+        Picture::new(20, 18, noise)
+            .write(&place.path("in.png"))
+            .expect("a picture");
         place
     }
 
@@ -69,7 +83,9 @@ impl Place {
             None => word.into(),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-infer"));
-        command.args(words.split_whitespace().map(word)).env("RUST_BACKTRACE", "0");
+        command
+            .args(words.split_whitespace().map(word))
+            .env("RUST_BACKTRACE", "0");
         command.output().expect("the program starts")
     }
 
@@ -79,13 +95,20 @@ impl Place {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(error.contains(why), "{words}: {error:?} does not say {why:?}");
+        assert!(
+            error.contains(why),
+            "{words}: {error:?} does not say {why:?}"
+        );
         assert!(!error.contains("panicked"), "{words}: {error}");
         let cause = error.trim_end();
         if cause.starts_with("nuwa-infer:") {
             assert_eq!(cause.lines().count(), 1, "{words}: {error}");
         }
-        assert_eq!(files(self.folder.path()), before, "{words} left something behind");
+        assert_eq!(
+            files(self.folder.path()),
+            before,
+            "{words} left something behind"
+        );
     }
 }
 
@@ -109,11 +132,24 @@ const OUTPAINT: &str = "outpaint --device cpu --quiet --model @run --image @in.p
 fn an_outpainted_picture_has_the_asked_size_and_its_own_pixels() {
     let place = Place::new();
     let known = Picture::read(&place.path("in.png")).expect("a picture");
-    for (at, x, y) in [("--at 7,3", 7, 3), ("--at 0,0", 0, 0), ("", 10, 6), ("--at 20,12", 20, 12)] {
+    for (at, x, y) in [
+        ("--at 7,3", 7, 3),
+        ("--at 0,0", 0, 0),
+        ("", 10, 6),
+        ("--at 20,12", 20, 12),
+    ] {
         let output = place.run(&format!("{OUTPAINT} --size 40x30 --seed 5 {at}"));
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let path = place.path("out.png");
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), path.display().to_string());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            path.display().to_string()
+        );
         let picture = Picture::read(&path).expect("the result");
         assert_eq!((picture.w(), picture.h()), (40, 30));
         assert!(picture.crop(x, y, 20, 18) == known, "at {x},{y}");
@@ -125,7 +161,12 @@ fn the_same_seed_paints_the_same_picture_whatever_is_batched() {
     let place = Place::new();
     let paint = |more: &str| {
         let output = place.run(&format!("{PAINT} --size 33x17 {more}"));
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Picture::read(&place.path("out.png")).expect("the result")
     };
     let first = paint("--seed 1");
@@ -140,7 +181,12 @@ fn other_formats_are_written_by_their_ending() {
     for ending in ["jpg", "webp", "tiff"] {
         let words = PAINT.replace("@out.png", &format!("@out.{ending}"));
         let output = place.run(&format!("{words} --size 16x16 --seed 1"));
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let picture = Picture::read(&place.path(&format!("out.{ending}"))).expect("the result");
         assert_eq!((picture.w(), picture.h()), (16, 16));
     }
@@ -150,9 +196,17 @@ fn other_formats_are_written_by_their_ending() {
 fn reconstruct_tells_the_distance_and_writes_the_round_trip() {
     let place = Place::new();
     let output = place.run("reconstruct --device cpu --model @run --image @in.png --out @back.png");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("dB PSNR") && text.contains("of 16 codes in use"), "{text}");
+    assert!(
+        text.contains("dB PSNR") && text.contains("of 16 codes in use"),
+        "{text}"
+    );
     let back = Picture::read(&place.path("back.png")).expect("the result");
     assert_eq!((back.w(), back.h()), (20, 18));
 }
@@ -168,13 +222,37 @@ fn misuse_exits_with_2() {
     for size in ["16", "-4x4", "99999999999999999999999x2"] {
         place.refused(&format!("{PAINT} --size={size}"), 2, "WIDTHxHEIGHT");
     }
-    place.refused(&format!("{PAINT} --size 9999999999999x9999999999999"), 2, "too large");
-    place.refused(&format!("{PAINT} --size 16x16 --renderer ar"), 2, "trained for");
-    place.refused(&format!("{PAINT} --size 16x16 --temperature 0"), 2, "above 0");
+    place.refused(
+        &format!("{PAINT} --size 9999999999999x9999999999999"),
+        2,
+        "too large",
+    );
+    place.refused(
+        &format!("{PAINT} --size 16x16 --renderer ar"),
+        2,
+        "trained for",
+    );
+    place.refused(
+        &format!("{PAINT} --size 16x16 --temperature 0"),
+        2,
+        "above 0",
+    );
     place.refused(&format!("{PAINT} --size 16x16 --top-k 0"), 2, "top-k");
-    place.refused(&format!("{OUTPAINT} --size 40x30 --at 21,0"), 2, "does not lie inside");
-    place.refused(&format!("{OUTPAINT} --size 40x30 --at 0,13"), 2, "does not lie inside");
-    place.refused(&format!("{OUTPAINT} --size 19x30"), 2, "does not lie inside");
+    place.refused(
+        &format!("{OUTPAINT} --size 40x30 --at 21,0"),
+        2,
+        "does not lie inside",
+    );
+    place.refused(
+        &format!("{OUTPAINT} --size 40x30 --at 0,13"),
+        2,
+        "does not lie inside",
+    );
+    place.refused(
+        &format!("{OUTPAINT} --size 19x30"),
+        2,
+        "does not lie inside",
+    );
     place.refused(&format!("{OUTPAINT} --size 40x30 --at here"), 2, "X,Y");
 }
 
@@ -188,7 +266,9 @@ fn pictures_that_cannot_be_read_are_named() {
     place.refused(&with("@cut.png"), 1, "cut.png");
     std::fs::write(place.path("empty.png"), b"").expect("written");
     place.refused(&with("@empty.png"), 1, "empty.png");
-    Picture::new(1, 1, vec![1, 2, 3]).write(&place.path("dot.png")).expect("written");
+    Picture::new(1, 1, vec![1, 2, 3])
+        .write(&place.path("dot.png"))
+        .expect("written");
     place.refused(&with("@dot.png"), 2, "smaller than one patch");
 }
 
@@ -221,12 +301,18 @@ fn runs_that_cannot_be_used_are_named() {
     let with = |name: &str| format!("{} --size 16x16", PAINT.replace("@run", name));
     place.refused(&with("@nowhere"), 1, "nowhere");
 
-    let other = RendererConfig { n_codes: 24, ..renderer() };
+    let other = RendererConfig {
+        n_codes: 24,
+        ..renderer()
+    };
     place.save("codes", &vqgan(), &other);
     place.refused(&with("@codes"), 1, "24 codes");
 
     place.save("swapped", &vqgan(), &renderer());
-    let wide = RendererConfig { d_model: 128, ..renderer() };
+    let wide = RendererConfig {
+        d_model: 128,
+        ..renderer()
+    };
     place.save("wide", &vqgan(), &wide);
     let config = |run: &str| place.path(run).join("renderer/config.json");
     std::fs::copy(config("wide"), config("swapped")).expect("copied");
@@ -239,7 +325,9 @@ fn runs_that_cannot_be_used_are_named() {
 
     place.save("cut", &vqgan(), &renderer());
     let folder = place.path("cut").join("renderer");
-    let weights = files(&folder).into_iter().find(|path| path.extension() == Some("bpk".as_ref()));
+    let weights = files(&folder)
+        .into_iter()
+        .find(|path| path.extension() == Some("bpk".as_ref()));
     let weights = weights.expect("weights");
     let bytes = std::fs::read(&weights).expect("weights");
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
@@ -253,7 +341,9 @@ fn weights_that_are_not_numbers_are_refused_when_read() {
     let place = Place::new();
     // A float is NaN when all bits of its exponent are set; the weights lie plainly in the file.
     let folder = place.path("run").join("renderer");
-    let weights = files(&folder).into_iter().find(|path| path.extension() == Some("bpk".as_ref()));
+    let weights = files(&folder)
+        .into_iter()
+        .find(|path| path.extension() == Some("bpk".as_ref()));
     let weights = weights.expect("weights");
     let mut bytes = std::fs::read(&weights).expect("weights");
     let n = bytes.len();
@@ -261,7 +351,9 @@ fn weights_that_are_not_numbers_are_refused_when_read() {
     std::fs::write(&weights, &bytes).expect("written");
     place.refused(&format!("{PAINT} --size 16x16"), 1, "renderer");
     // And they cannot be saved in the first place.
-    let broken = renderer().init(&Device::flex()).map(&mut Poison(f32::INFINITY));
+    let broken = renderer()
+        .init(&Device::flex())
+        .map(&mut Poison(f32::INFINITY));
     let folder = place.path("broken");
     let saved = checkpoint::save(
         &broken,
@@ -279,6 +371,9 @@ fn help_is_no_error() {
     for words in ["--help", "paint --help", "--version"] {
         let output = place.run(words);
         assert_eq!(output.status.code(), Some(0));
-        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{words}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{words}"
+        );
     }
 }

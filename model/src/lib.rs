@@ -13,9 +13,12 @@
 #[allow(unused_imports, reason = "each room uses it as it needs")]
 pub(crate) use burn::tensor::assert_shape;
 
-pub mod device;
-pub mod vqgan;
 pub mod checkpoint;
+pub mod clip;
+pub mod device;
 pub mod error;
+pub mod import;
 pub mod patch;
+pub mod preset;
 pub mod render;
+pub mod vqgan;

@@ -73,21 +73,48 @@ impl Preset {
     /// Gives the column's numbers (page §6) at a size.
     pub fn recipe(self, size: Size) -> Recipe {
         let image = Extent { w: 2, h: 2, f: 0 };
-        let grid = |f, side| GridSize { f, h: side, w: side };
+        let grid = |f, side| GridSize {
+            f,
+            h: side,
+            w: side,
+        };
         let (dataset, samples, grid, extent, epochs, text, batch, warmup) = match self {
             Preset::UigHd => ("RQF", 128, grid(1, 8), image, 6000, false, 128, 0.02),
             Preset::T2iHd => ("LHQC", 85_000, grid(1, 4), image, 50, true, 512, 0.05),
-            Preset::IaHd => {
-                ("LHQ-V", 38_000, grid(5, 4), Extent { w: 1, h: 1, f: 3 }, 50, false, 256, 0.05)
-            }
+            Preset::IaHd => (
+                "LHQ-V",
+                38_000,
+                grid(5, 4),
+                Extent { w: 1, h: 1, f: 3 },
+                50,
+                false,
+                256,
+                0.05,
+            ),
             // 10 K clips in the paper's table, of which 9 K train (page §9.13).
-            Preset::T2vHd => {
-                ("PeppaPig", 9_000, grid(5, 4), Extent { w: 2, h: 2, f: 3 }, 150, true, 256, 0.05)
-            }
+            Preset::T2vHd => (
+                "PeppaPig",
+                9_000,
+                grid(5, 4),
+                Extent { w: 2, h: 2, f: 3 },
+                150,
+                true,
+                256,
+                0.05,
+            ),
         };
         let renderer = size.renderer(extent, text.then_some(CLIP_WIDTH));
         let peak_rate = 1e-4;
-        Recipe { dataset, samples, grid, epochs, batch, peak_rate, warmup, renderer }
+        Recipe {
+            dataset,
+            samples,
+            grid,
+            epochs,
+            batch,
+            peak_rate,
+            warmup,
+            renderer,
+        }
     }
 }
 
@@ -119,7 +146,11 @@ impl Size {
             d_model,
             n_layers,
             n_codes,
-            patch: TokenSize { f: 1, h: side, w: side },
+            patch: TokenSize {
+                f: 1,
+                h: side,
+                w: side,
+            },
             extent,
             feed: Feed::Pre,
             d_text,
@@ -134,7 +165,10 @@ impl FromStr for Preset {
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|preset| preset.name() == name);
         found.ok_or_else(|| {
-            format!("no preset is called {name:?}; there are {}", Self::ALL.map(Self::name).join(", "))
+            format!(
+                "no preset is called {name:?}; there are {}",
+                Self::ALL.map(Self::name).join(", ")
+            )
         })
     }
 }
@@ -145,7 +179,10 @@ impl FromStr for Size {
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|size| size.name() == name);
         found.ok_or_else(|| {
-            format!("no size is called {name:?}; there are {}", Self::ALL.map(Self::name).join(", "))
+            format!(
+                "no size is called {name:?}; there are {}",
+                Self::ALL.map(Self::name).join(", ")
+            )
         })
     }
 }
@@ -171,7 +208,10 @@ mod tests {
     fn parameter_counts_are_the_papers_within_one_percent() {
         for (size, paper) in [(Size::Base, 202e6), (Size::Large, 809e6)] {
             let n = Preset::T2iHd.recipe(size).renderer.n_params() as f64;
-            assert!((n / paper - 1.0).abs() < 0.01, "{size}: {n} parameters, {paper} in the papers");
+            assert!(
+                (n / paper - 1.0).abs() < 0.01,
+                "{size}: {n} parameters, {paper} in the papers"
+            );
         }
     }
 

@@ -37,11 +37,20 @@ fn main() {
         divan::main();
         return;
     }
-    let device = after("--device").and_then(|at| arguments.get(at)).map_or("cpu", String::as_str);
+    let device = after("--device")
+        .and_then(|at| arguments.get(at))
+        .map_or("cpu", String::as_str);
     let own = std::env::current_exe().expect("a running program has a path");
-    let measured = Command::new(own).arg("--bench").env(DEVICE, device).output();
+    let measured = Command::new(own)
+        .arg("--bench")
+        .env(DEVICE, device)
+        .output();
     let measured = measured.expect("the program starts once more");
-    assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+    assert!(
+        measured.status.success(),
+        "{}",
+        String::from_utf8_lossy(&measured.stderr)
+    );
     print(&String::from_utf8_lossy(&measured.stdout));
 }
 
@@ -54,8 +63,18 @@ fn print(table: &str) {
     let vqgan = json!({"config": "small", "batch": 1, "pixels": PIXELS, "item": "pictures"});
     let tasks = [
         // One run trains every patch of the grid; the peer reports one patch.
-        ("train_step", render(TRAIN_BATCH), GRID.count() as f64, patch),
-        ("ar_decode", render(DECODE_BATCH), 1.0, tokens * DECODE_BATCH as f64),
+        (
+            "train_step",
+            render(TRAIN_BATCH),
+            GRID.count() as f64,
+            patch,
+        ),
+        (
+            "ar_decode",
+            render(DECODE_BATCH),
+            1.0,
+            tokens * DECODE_BATCH as f64,
+        ),
         ("vqgan_encode", vqgan.clone(), 1.0, 1.0),
         ("vqgan_decode", vqgan, 1.0, 1.0),
     ];
@@ -70,8 +89,15 @@ fn print(table: &str) {
 
 /// Reads the median of a task, in seconds: the third column.
 fn median(table: &str, name: &str) -> f64 {
-    let row = table.lines().find(|line| line.contains(name)).expect("every task is measured");
-    let cell = row.split('│').nth(2).expect("divan prints the median third").trim();
+    let row = table
+        .lines()
+        .find(|line| line.contains(name))
+        .expect("every task is measured");
+    let cell = row
+        .split('│')
+        .nth(2)
+        .expect("divan prints the median third")
+        .trim();
     let (number, unit) = cell.split_once(' ').expect("a number and its unit");
     let number: f64 = number.parse().expect("a number");
     let scale = match unit.trim() {
@@ -133,8 +159,13 @@ fn ar_decode(bencher: Bencher) {
     let session = Session::new(&renderer, &config, None, DECODE_BATCH);
     let route = route();
     let schedule = Schedule::serial(&route);
-    let uniforms = KeyedUniforms { seeds: vec![1; DECODE_BATCH] };
-    let sampler = Sampler { choice: Choice::default(), uniforms };
+    let uniforms = KeyedUniforms {
+        seeds: vec![1; DECODE_BATCH],
+    };
+    let sampler = Sampler {
+        choice: Choice::default(),
+        uniforms,
+    };
     bencher.bench_local(|| {
         let mut tokens = TokenGrid::unknown(DECODE_BATCH, GRID.tokens(config.patch));
         engine::paint(&session, &route, &schedule, &sampler, &mut tokens, |_| {

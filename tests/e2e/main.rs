@@ -9,5 +9,7 @@ use nuwa_model::device::DeviceChoice;
 fn test_device() -> burn::tensor::Device {
     let name = std::env::var("NUWA_TEST_BACKEND").unwrap_or_else(|_| "cpu".into());
     let choice: DeviceChoice = name.parse().expect("NUWA_TEST_BACKEND names a device");
-    choice.open().expect("the device of NUWA_TEST_BACKEND is there")
+    choice
+        .open()
+        .expect("the device of NUWA_TEST_BACKEND is there")
 }

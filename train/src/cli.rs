@@ -121,13 +121,21 @@ fn config(args: &ConfigArgs) -> anyhow::Result<()> {
     let recipe = args.preset.recipe(args.size);
     println!("{}", serde_json::to_string_pretty(&recipe)?);
     let n = recipe.renderer.n_params();
-    println!("{} {}: {n} parameters ({:.1} M)", args.preset, args.size, n as f64 / 1e6);
+    println!(
+        "{} {}: {n} parameters ({:.1} M)",
+        args.preset,
+        args.size,
+        n as f64 / 1e6
+    );
     Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is the result")]
 fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
-    let defaults = OneShotConfig { seed: args.seed, ..OneShotConfig::new(args.renderer) };
+    let defaults = OneShotConfig {
+        seed: args.seed,
+        ..OneShotConfig::new(args.renderer)
+    };
     let mut config = overlay(&defaults, &args.set).map_err(Misuse)?;
     if let Some(problem) = config.problem() {
         return Err(Misuse(problem).into());
@@ -144,12 +152,27 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     // A second program in one process keeps the first handler; the flag is then never set.
     let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
     let bar = bar(args.quiet, &device::description(&device));
-    let name = args.picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = args
+        .picture
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut report = |progress: Progress| show(&bar, args.quiet, &progress);
-    let watch = Watch { report: &mut report, stop: &stop };
-    let outcome =
-        one_shot::run(&config, &picture, &name, args.budget, &device, &args.out, watch)
-            .with_context(|| format!("run {}", args.out.display()))?;
+    let watch = Watch {
+        report: &mut report,
+        stop: &stop,
+    };
+    let outcome = one_shot::run(
+        &config,
+        &picture,
+        &name,
+        args.budget,
+        &device,
+        &args.out,
+        watch,
+    )
+    .with_context(|| format!("run {}", args.out.display()))?;
     bar.finish_and_clear();
     println!("{}", summary(&outcome, &args.out));
     Ok(())
@@ -188,7 +211,8 @@ fn bar(quiet: bool, device: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(1000);
-    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a fixed template");
+    let style =
+        ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a fixed template");
     bar.set_style(style);
     bar.set_prefix(device.to_owned());
     bar
@@ -196,13 +220,25 @@ fn bar(quiet: bool, device: &str) -> ProgressBar {
 
 #[expect(clippy::print_stderr, reason = "this is the log")]
 fn show(bar: &ProgressBar, quiet: bool, progress: &Progress) {
-    let Progress { stage, steps, spent, elapsed, loss, rate, note } = progress;
+    let Progress {
+        stage,
+        steps,
+        spent,
+        elapsed,
+        loss,
+        rate,
+        note,
+    } = progress;
     let left = elapsed.as_secs_f64() * (1.0 / spent.max(1e-6) - 1.0).max(0.0);
     let left = humantime::format_duration(Duration::from_secs(left as u64));
     bar.set_position((spent * 1000.0) as u64);
     let line =
         format!("stage {stage} of 2, step {steps}, loss {loss:.4}, rate {rate:.1e}, {left} left");
-    bar.set_message(if note.is_empty() { line } else { format!("{line}, {note}") });
+    bar.set_message(if note.is_empty() {
+        line
+    } else {
+        format!("{line}, {note}")
+    });
     // Without a terminal there is no bar; a line now and then keeps logs readable.
     if bar.is_hidden() && !quiet && steps % 100 < 10 {
         eprintln!("{}", bar.message());
@@ -210,9 +246,20 @@ fn show(bar: &ProgressBar, quiet: bool, progress: &Progress) {
 }
 
 fn summary(outcome: &Outcome, out: &Path) -> String {
-    let Outcome { vqgan_steps, renderer_updates, codes_used, codes, perplexity, psnr_db, .. } =
-        outcome;
-    let ending = if outcome.stopped { "stopped early" } else { "done" };
+    let Outcome {
+        vqgan_steps,
+        renderer_updates,
+        codes_used,
+        codes,
+        perplexity,
+        psnr_db,
+        ..
+    } = outcome;
+    let ending = if outcome.stopped {
+        "stopped early"
+    } else {
+        "done"
+    };
     format!(
         "{}: {ending} after {:.0} s; stage one {vqgan_steps} steps, round trip {psnr_db:.1} dB, \
          {codes_used} of {codes} codes in use (perplexity {perplexity:.0}); stage two \

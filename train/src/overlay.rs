@@ -12,8 +12,9 @@ use toml::{Table, Value};
 pub fn overlay<C: Serialize + DeserializeOwned>(base: &C, pairs: &[String]) -> Result<C, String> {
     let mut table = Table::try_from(base).map_err(|e| e.to_string())?;
     for pair in pairs {
-        let (key, value) =
-            pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
         let place = find(&mut table, key.trim())?;
         *place = read(value.trim(), place);
     }
@@ -23,8 +24,15 @@ pub fn overlay<C: Serialize + DeserializeOwned>(base: &C, pairs: &[String]) -> R
 
 fn find<'a>(table: &'a mut Table, key: &str) -> Result<&'a mut Value, String> {
     let known: Vec<String> = table.keys().cloned().collect();
-    let unknown = |part: &str| format!("unknown key {part:?} of {key:?}; there are {}", known.join(", "));
-    let (first, rest) = key.split_once('.').map_or((key, None), |(a, b)| (a, Some(b)));
+    let unknown = |part: &str| {
+        format!(
+            "unknown key {part:?} of {key:?}; there are {}",
+            known.join(", ")
+        )
+    };
+    let (first, rest) = key
+        .split_once('.')
+        .map_or((key, None), |(a, b)| (a, Some(b)));
     let place = table.get_mut(first).ok_or_else(|| unknown(first))?;
     match (rest, place) {
         (None, place) => Ok(place),
@@ -34,7 +42,10 @@ fn find<'a>(table: &'a mut Table, key: &str) -> Result<&'a mut Value, String> {
 }
 
 fn read(text: &str, old: &Value) -> Value {
-    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+    let parsed = format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"));
     match (parsed, old) {
         (Some(Value::Integer(n)), Value::Float(_)) => Value::Float(n as f64),
         (Some(value), _) => value,
@@ -56,7 +67,11 @@ mod tests {
 
     #[test]
     fn known_keys_change_and_nothing_else_does() {
-        let config = lay(&["stage_two.batch=3", "stage_one.peak_rate = 1", "renderer.decoding=pnar"]);
+        let config = lay(&[
+            "stage_two.batch=3",
+            "stage_one.peak_rate = 1",
+            "renderer.decoding=pnar",
+        ]);
         let mut expected = OneShotConfig::new(Decoding::Pnar);
         expected.stage_two.batch = 3;
         expected.stage_one.peak_rate = 1.0;

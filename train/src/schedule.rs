@@ -34,7 +34,10 @@ pub struct Clock {
 impl Clock {
     /// Starts now.
     pub fn start(budget: Budget) -> Self {
-        Self { budget, start: Instant::now() }
+        Self {
+            budget,
+            start: Instant::now(),
+        }
     }
 
     /// Gives the share of the budget spent when `steps` are done, from 0; 1 and more is over.
@@ -83,7 +86,12 @@ pub struct WarmupLinear {
 impl WarmupLinear {
     /// Gives the schedule of a clock.
     pub fn new(clock: Arc<Clock>, peak: f64, warmup: f64) -> Self {
-        Self { clock, peak, warmup, steps: 0 }
+        Self {
+            clock,
+            peak,
+            warmup,
+            steps: 0,
+        }
     }
 }
 

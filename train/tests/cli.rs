@@ -13,7 +13,9 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let place = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        };
         let wave = |i: usize| (128.0 + 100.0 * (i as f64 / 97.0).sin()) as u8;
         let picture = Picture::new(48, 40, (0..48 * 40 * 3).map(wave).collect());
         picture.write(&place.path("in.png")).expect("a picture");
@@ -31,7 +33,9 @@ impl Place {
             None => word.into(),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-train"));
-        command.args(words.split_whitespace().map(word)).env("RUST_BACKTRACE", "0");
+        command
+            .args(words.split_whitespace().map(word))
+            .env("RUST_BACKTRACE", "0");
         command
     }
 
@@ -43,7 +47,10 @@ impl Place {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(error.contains(why), "{words}: {error:?} does not say {why:?}");
+        assert!(
+            error.contains(why),
+            "{words}: {error:?} does not say {why:?}"
+        );
         assert!(!error.contains("panicked"), "{words}: {error}");
         if error.starts_with("nuwa-train:") {
             assert_eq!(error.trim_end().lines().count(), 1, "{words}: {error}");
@@ -61,43 +68,79 @@ const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1] --set vqgan.z=8 
 fn one_shot_leaves_a_run_within_its_budget() {
     let place = Place::new();
     let start = Instant::now();
-    let output = place.run(&format!("one-shot @in.png --out @run --budget 6s --quiet {SMALL}"));
+    let output = place.run(&format!(
+        "one-shot @in.png --out @run --budget 6s --quiet {SMALL}"
+    ));
     let took = start.elapsed();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("round trip") && text.contains("of 16 codes in use"), "{text}");
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        text.contains("round trip") && text.contains("of 16 codes in use"),
+        "{text}"
+    );
     // Not a measure of speed: the budget is a promise, whatever the machine.
-    assert!((5.4..7.5).contains(&took.as_secs_f64()), "{took:?} for a budget of 6 s");
-    for file in ["run.toml", "report.json", "vqgan/config.json", "renderer/config.json"] {
+    assert!(
+        (5.4..7.5).contains(&took.as_secs_f64()),
+        "{took:?} for a budget of 6 s"
+    );
+    for file in [
+        "run.toml",
+        "report.json",
+        "vqgan/config.json",
+        "renderer/config.json",
+    ] {
         assert!(place.path("run").join(file).is_file(), "{file}");
     }
     let config = std::fs::read_to_string(place.path("run/run.toml")).expect("the config");
-    assert!(config.contains("n_codes = 16") && config.contains("smoothing = 0.15"), "{config}");
-    place.refused(&format!("one-shot @in.png --out @run {SMALL}"), 1, "--force");
+    assert!(
+        config.contains("n_codes = 16") && config.contains("smoothing = 0.15"),
+        "{config}"
+    );
+    place.refused(
+        &format!("one-shot @in.png --out @run {SMALL}"),
+        1,
+        "--force",
+    );
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_with_usable_weights() {
     let place = Place::new();
-    let mut command =
-        place.command(&format!("one-shot @in.png --out @run --budget 10m --quiet {SMALL}"));
+    let mut command = place.command(&format!(
+        "one-shot @in.png --out @run --budget 10m --quiet {SMALL}"
+    ));
     let mut child = command.spawn().expect("the program starts");
     // Into stage one: its config is written when training begins.
     let start = Instant::now();
     while !place.path("run/run.toml").exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "training never began");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "training never began"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_millis(500));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
     assert!(sent.expect("kill is there").success());
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let report = std::fs::read_to_string(place.path("run/report.json")).expect("a report");
     assert!(report.contains("\"stopped\": true"), "{report}");
     for weights in ["vqgan", "renderer"] {
         let output = place.run(&format!("weights inspect @run/{weights}"));
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -108,7 +151,10 @@ fn config_prints_the_papers_parameter_counts() {
         let output = place.run(&format!("config t2ihd --size {size}"));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0));
-        assert!(text.contains(&format!("({count}")) && text.contains("LHQC"), "{text}");
+        assert!(
+            text.contains(&format!("({count}")) && text.contains("LHQC"),
+            "{text}"
+        );
     }
 }
 
@@ -119,22 +165,40 @@ fn bad_requests_name_what_is_wrong() {
     place.refused("one-shot @in.png", 2, "--out");
     place.refused("config nothing", 2, "t2ihd");
     place.refused("config t2ihd --size huge", 2, "large");
-    let one_shot = |picture: &str, more: &str| format!("one-shot {picture} --out @run {SMALL} {more}");
+    let one_shot =
+        |picture: &str, more: &str| format!("one-shot {picture} --out @run {SMALL} {more}");
     place.refused(&one_shot("@nothing.png", ""), 1, "nothing.png");
     place.refused(&one_shot("@in.png", "--budget soon"), 2, "budget");
     place.refused(&one_shot("@in.png", "--budget 0s"), 2, "budget");
     place.refused(&one_shot("@in.png", "--set stage_two.bach=1"), 2, "bach");
-    place.refused(&one_shot("@in.png", "--set renderer.n_codes=7"), 2, "n_codes");
-    place.refused(&one_shot("@in.png", "--set renderer.d_model=100"), 2, "multiple of 64");
+    place.refused(
+        &one_shot("@in.png", "--set renderer.n_codes=7"),
+        2,
+        "n_codes",
+    );
+    place.refused(
+        &one_shot("@in.png", "--set renderer.d_model=100"),
+        2,
+        "multiple of 64",
+    );
     let elsewhere = one_shot("@in.png", "").replace("--device cpu", "--device abacus");
     place.refused(&elsewhere, 2, "abacus");
-    place.refused(&one_shot("@in.png", "--set stage_one.crop_px=16"), 2, "adversary");
-    Picture::new(1, 1, vec![1, 2, 3]).write(&place.path("dot.png")).expect("written");
+    place.refused(
+        &one_shot("@in.png", "--set stage_one.crop_px=16"),
+        2,
+        "adversary",
+    );
+    Picture::new(1, 1, vec![1, 2, 3])
+        .write(&place.path("dot.png"))
+        .expect("written");
     place.refused(&one_shot("@dot.png", ""), 1, "1 × 1 px");
     std::fs::write(place.path("cut.png"), b"\x89PNG\r\n\x1a\n").expect("written");
     place.refused(&one_shot("@cut.png", ""), 1, "cut.png");
     let into_file = one_shot("@in.png", "").replace("@run", "@in.png/run");
     place.refused(&into_file, 1, "in.png");
-    assert!(!place.path("run").exists(), "a refused request leaves nothing");
+    assert!(
+        !place.path("run").exists(),
+        "a refused request leaves nothing"
+    );
     place.refused("weights inspect @nothing", 1, "nothing");
 }

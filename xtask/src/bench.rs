@@ -39,7 +39,14 @@ impl Measurement {
 
 /// Measures every task and prints a Markdown table.
 pub(crate) fn bench(backend: Target, peer: Option<(Peer, PathBuf)>) -> Result<ExitCode> {
-    let mut command = cargo(["bench", "--profile", "dev", "--workspace", "--bench", "speed"]);
+    let mut command = cargo([
+        "bench",
+        "--profile",
+        "dev",
+        "--workspace",
+        "--bench",
+        "speed",
+    ]);
     command.args(features(backend)).args(["--", "--json"]);
     if backend != Target::Cpu {
         command.args(["--device", backend.name()]);

@@ -71,11 +71,8 @@ pub(crate) struct Slot {
     pub(crate) shape: Vec<usize>,
 }
 
-/// Lists the parameters of a module as a file has to hold them, without allocating any.
-pub(crate) fn slots<M: Module>(module: &M, naming: &Naming) -> Vec<Slot> {
-    survey(module, naming).0
-}
-
+/// Lists the parameters of a module as a file has to hold them, without allocating any, and gives
+/// the device they are on.
 fn survey<M: Module>(module: &M, naming: &Naming) -> (Vec<Slot>, Option<Device>) {
     let mut survey = Survey {
         adapter: naming.to_file(),

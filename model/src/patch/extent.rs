@@ -40,7 +40,10 @@ impl Extent {
     /// # Panics
     /// When `there` is out of reach.
     pub fn row(self, here: PatchIndex, there: PatchIndex) -> usize {
-        assert!(self.reaches(here, there), "{there:?} is out of reach of {here:?} with {self:?}");
+        assert!(
+            self.reaches(here, there),
+            "{there:?} is out of reach of {here:?} with {self:?}"
+        );
         let frame = self.f - (here.f - there.f);
         let row = there.h + self.h - here.h;
         let column = there.w + self.w - here.w;

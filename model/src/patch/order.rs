@@ -21,8 +21,12 @@ pub enum Order {
 
 impl Order {
     /// All orders, at the row each has in the order embedding.
-    pub const ALL: [Order; 4] =
-        [Order::DownRight, Order::DownLeft, Order::RightDown, Order::RightUp];
+    pub const ALL: [Order; 4] = [
+        Order::DownRight,
+        Order::DownLeft,
+        Order::RightDown,
+        Order::RightUp,
+    ];
 
     /// Gives this order's row in the order embedding (page §7).
     pub fn row(self) -> usize {
@@ -79,7 +83,10 @@ mod tests {
     fn figure_6_training_orders() {
         let grid = GridSize { f: 1, h: 2, w: 3 };
         let numbers = |order: Order| -> Vec<usize> {
-            Order::RightDown.walk(grid).map(|index| order.rank(index, grid) + 1).collect()
+            Order::RightDown
+                .walk(grid)
+                .map(|index| order.rank(index, grid) + 1)
+                .collect()
         };
         assert_eq!(numbers(Order::DownRight), [1, 3, 5, 2, 4, 6]);
         assert_eq!(numbers(Order::DownLeft), [5, 3, 1, 6, 4, 2]);

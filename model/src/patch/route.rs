@@ -104,9 +104,14 @@ impl Route {
             return Err(RouteError::EmptyGrid(grid));
         }
         if known_frames > grid.f {
-            return Err(RouteError::TooManyKnownFrames { known: known_frames, grid });
+            return Err(RouteError::TooManyKnownFrames {
+                known: known_frames,
+                grid,
+            });
         }
-        let visits = order.walk(grid).map(|index| (index, order, index.f < known_frames));
+        let visits = order
+            .walk(grid)
+            .map(|index| (index, order, index.f < known_frames));
         Ok(Self::from_visits(grid, extent, visits.collect()))
     }
 
@@ -125,17 +130,36 @@ impl Route {
         if grid.count() == 0 {
             return Err(RouteError::EmptyGrid(grid));
         }
-        let PatchRect { top, left, height, width } = known;
+        let PatchRect {
+            top,
+            left,
+            height,
+            width,
+        } = known;
         let fits = |at: usize, len: usize, side: usize| {
             len > 0 && at.checked_add(len).is_some_and(|end| end <= side)
         };
         if !fits(top, height, grid.h) || !fits(left, width, grid.w) {
             return Err(RouteError::KnownOutside { rect: known, grid });
         }
-        let inside = GridSize { f: grid.f, h: height, w: width };
+        let inside = GridSize {
+            f: grid.f,
+            h: height,
+            w: width,
+        };
         let mut visits: Vec<Visit> = known_order
             .walk(inside)
-            .map(|i| (PatchIndex { f: i.f, h: top + i.h, w: left + i.w }, known_order, true))
+            .map(|i| {
+                (
+                    PatchIndex {
+                        f: i.f,
+                        h: top + i.h,
+                        w: left + i.w,
+                    },
+                    known_order,
+                    true,
+                )
+            })
             .collect();
         for f in 0..grid.f {
             circle(&mut visits, f, grid, known);
@@ -152,14 +176,29 @@ impl Route {
             for entry in &context {
                 last_use[entry.position] = position;
             }
-            let level = context.iter().map(|e| steps[e.position].level + 1).max().unwrap_or(0);
+            let level = context
+                .iter()
+                .map(|e| steps[e.position].level + 1)
+                .max()
+                .unwrap_or(0);
             positions[Order::RightDown.rank(index, grid)] = Some(position);
-            steps.push(Step { index, order, known, context, expires: Vec::new(), level });
+            steps.push(Step {
+                index,
+                order,
+                known,
+                context,
+                expires: Vec::new(),
+                level,
+            });
         }
         for (position, &last) in last_use.iter().enumerate() {
             steps[last].expires.push(position);
         }
-        Self { grid, extent, steps }
+        Self {
+            grid,
+            extent,
+            steps,
+        }
     }
 
     /// Gives the grid.
@@ -179,7 +218,11 @@ impl Route {
 
     /// Gives the number of levels: the fewest waves in which the route can be rendered.
     pub fn n_levels(&self) -> usize {
-        self.steps.iter().map(|step| step.level + 1).max().unwrap_or(0)
+        self.steps
+            .iter()
+            .map(|step| step.level + 1)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Gives the most caches the pool holds, counted after Add and before Remove (page §9.2), when
@@ -235,7 +278,10 @@ fn select(
             for w in here.w.saturating_sub(extent.w)..=(here.w + extent.w).min(grid.w - 1) {
                 let there = PatchIndex { f, h, w };
                 if let Some(position) = positions[Order::RightDown.rank(there, grid)] {
-                    context.push(ContextEntry { position, row: extent.row(here, there) });
+                    context.push(ContextEntry {
+                        position,
+                        row: extent.row(here, there),
+                    });
                 }
             }
         }
@@ -272,8 +318,11 @@ mod tests {
     /// [P] Fig. 8: the patch in the middle sees everything before it.
     #[test]
     fn figure_8_patch_14_sees_1_to_13() {
-        let numbers: Vec<_> =
-            cube().steps()[13].context.iter().map(|e| e.position + 1).collect();
+        let numbers: Vec<_> = cube().steps()[13]
+            .context
+            .iter()
+            .map(|e| e.position + 1)
+            .collect();
         assert_eq!(numbers, (1..=13).collect::<Vec<_>>());
     }
 
@@ -281,12 +330,20 @@ mod tests {
     #[test]
     fn figure_6_outpainting_circle() {
         let grid = GridSize { f: 1, h: 7, w: 8 };
-        let known = PatchRect { top: 3, left: 3, height: 2, width: 2 };
+        let known = PatchRect {
+            top: 3,
+            left: 3,
+            height: 2,
+            width: 2,
+        };
         let extent = Extent { w: 2, h: 2, f: 0 };
         let route = Route::outpainting(grid, extent, known, Order::DownRight).expect("inside");
         let new: Vec<_> = route.steps().iter().filter(|s| !s.known).collect();
         assert_eq!(new.len(), 52);
-        let first: Vec<_> = new[..12].iter().map(|s| (s.index.h, s.index.w, s.order)).collect();
+        let first: Vec<_> = new[..12]
+            .iter()
+            .map(|s| (s.index.h, s.index.w, s.order))
+            .collect();
         use Order::{DownLeft, DownRight, RightDown, RightUp};
         assert_eq!(
             first,
@@ -321,10 +378,18 @@ mod tests {
     fn rectangles_and_grids_that_do_not_fit_are_refused() {
         let grid = GridSize { f: 1, h: 4, w: 4 };
         let extent = Extent { w: 1, h: 1, f: 0 };
-        for (top, left, height, width) in
-            [(3, 0, 2, 1), (0, 4, 1, 1), (0, 0, 0, 1), (usize::MAX, 0, 2, 1)]
-        {
-            let rect = PatchRect { top, left, height, width };
+        for (top, left, height, width) in [
+            (3, 0, 2, 1),
+            (0, 4, 1, 1),
+            (0, 0, 0, 1),
+            (usize::MAX, 0, 2, 1),
+        ] {
+            let rect = PatchRect {
+                top,
+                left,
+                height,
+                width,
+            };
             let error = Route::outpainting(grid, extent, rect, Order::DownRight).unwrap_err();
             assert_eq!(error, RouteError::KnownOutside { rect, grid });
         }
@@ -339,10 +404,19 @@ mod tests {
         (shape, extent, 0usize..4, any::<bool>(), any::<[u8; 4]>()).prop_map(
             |((f, h, w), (ew, eh, ef), o, circle, [a, b, c, d])| {
                 let (grid, order) = (GridSize { f, h, w }, Order::ALL[o]);
-                let extent = Extent { w: ew, h: eh, f: ef };
+                let extent = Extent {
+                    w: ew,
+                    h: eh,
+                    f: ef,
+                };
                 let (top, left) = (a as usize % h, b as usize % w);
                 let (height, width) = (1 + c as usize % (h - top), 1 + d as usize % (w - left));
-                let rect = PatchRect { top, left, height, width };
+                let rect = PatchRect {
+                    top,
+                    left,
+                    height,
+                    width,
+                };
                 if circle {
                     Route::outpainting(grid, extent, rect, order).expect("inside")
                 } else {

@@ -24,7 +24,12 @@ pub struct Schedule {
 impl Schedule {
     /// Gives the schedule of Algorithm 2: one step after the other.
     pub fn serial(route: &Route) -> Self {
-        Self::from_groups(route, (0..route.steps().len()).map(|position| vec![position]).collect())
+        Self::from_groups(
+            route,
+            (0..route.steps().len())
+                .map(|position| vec![position])
+                .collect(),
+        )
     }
 
     /// Gives the schedule by levels, at most `max_batch` steps at once: fewer waves, larger pool.
@@ -56,8 +61,13 @@ impl Schedule {
                 }
             }
         }
-        let mut waves: Vec<Wave> =
-            groups.into_iter().map(|steps| Wave { steps, expires: Vec::new() }).collect();
+        let mut waves: Vec<Wave> = groups
+            .into_iter()
+            .map(|steps| Wave {
+                steps,
+                expires: Vec::new(),
+            })
+            .collect();
         for (position, &wave) in last_use.iter().enumerate() {
             waves[wave].expires.push(position);
         }
@@ -89,7 +99,12 @@ mod tests {
     use crate::patch::{Extent, GridSize, Order, PatchRect};
 
     fn circle() -> Route {
-        let known = PatchRect { top: 2, left: 1, height: 2, width: 2 };
+        let known = PatchRect {
+            top: 2,
+            left: 1,
+            height: 2,
+            width: 2,
+        };
         let grid = GridSize { f: 2, h: 6, w: 5 };
         Route::outpainting(grid, Extent { w: 1, h: 2, f: 1 }, known, Order::RightDown)
             .expect("inside")
@@ -126,7 +141,10 @@ mod tests {
                     assert!(held.remove(gone));
                     let later = &schedule.waves()[number + 1..];
                     let unused = |p: &usize| {
-                        route.steps()[*p].context.iter().all(|e| e.position != *gone)
+                        route.steps()[*p]
+                            .context
+                            .iter()
+                            .all(|e| e.position != *gone)
                     };
                     assert!(later.iter().flat_map(|w| &w.steps).all(unused));
                 }
@@ -134,21 +152,42 @@ mod tests {
             assert_eq!(rendered.len(), route.steps().len());
             assert!(held.is_empty());
         }
-        let known_levels: HashSet<_> =
-            route.steps().iter().map(|s| (s.level, s.known)).collect();
-        assert_eq!(Schedule::levels(&route, usize::MAX).waves().len(), known_levels.len());
+        let known_levels: HashSet<_> = route.steps().iter().map(|s| (s.level, s.known)).collect();
+        assert_eq!(
+            Schedule::levels(&route, usize::MAX).waves().len(),
+            known_levels.len()
+        );
     }
 
     #[test]
     fn the_papers_circle_to_32_by_32_has_116_levels() {
         let grid = GridSize { f: 1, h: 32, w: 32 };
-        let known = PatchRect { top: 14, left: 14, height: 4, width: 4 };
+        let known = PatchRect {
+            top: 14,
+            left: 14,
+            height: 4,
+            width: 4,
+        };
         let extent = Extent { w: 2, h: 2, f: 0 };
         let route = Route::outpainting(grid, extent, known, Order::DownRight).expect("inside");
         assert_eq!(route.steps().iter().filter(|s| !s.known).count(), 1008);
-        let first = route.steps().iter().filter(|s| !s.known).map(|s| s.level).min();
-        let new_levels: HashSet<_> =
-            route.steps().iter().filter(|s| !s.known).map(|s| s.level).collect();
-        assert_eq!(new_levels.len(), 116, "from {first:?} of {}", route.n_levels());
+        let first = route
+            .steps()
+            .iter()
+            .filter(|s| !s.known)
+            .map(|s| s.level)
+            .min();
+        let new_levels: HashSet<_> = route
+            .steps()
+            .iter()
+            .filter(|s| !s.known)
+            .map(|s| s.level)
+            .collect();
+        assert_eq!(
+            new_levels.len(),
+            116,
+            "from {first:?} of {}",
+            route.n_levels()
+        );
     }
 }

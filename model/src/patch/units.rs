@@ -54,7 +54,11 @@ impl PixelSize {
     /// Gives the token grid that covers these pixels, `stride` pixels per token and axis (none in
     /// time); a rest is rounded up to a whole token.
     pub fn tokens(self, stride: usize) -> TokenSize {
-        TokenSize { f: self.f, h: self.h.div_ceil(stride), w: self.w.div_ceil(stride) }
+        TokenSize {
+            f: self.f,
+            h: self.h.div_ceil(stride),
+            w: self.w.div_ceil(stride),
+        }
     }
 }
 
@@ -75,7 +79,11 @@ impl TokenSize {
 
     /// Gives the size of one frame, or of the whole, in pixels.
     pub fn pixels(self, stride: usize) -> PixelSize {
-        PixelSize { f: self.f, h: self.h * stride, w: self.w * stride }
+        PixelSize {
+            f: self.f,
+            h: self.h * stride,
+            w: self.w * stride,
+        }
     }
 }
 
@@ -87,7 +95,11 @@ impl GridSize {
 
     /// Gives the size of the token grid made of these patches.
     pub fn tokens(self, patch: TokenSize) -> TokenSize {
-        TokenSize { f: self.f * patch.f, h: self.h * patch.h, w: self.w * patch.w }
+        TokenSize {
+            f: self.f * patch.f,
+            h: self.h * patch.h,
+            w: self.w * patch.w,
+        }
     }
 
     /// Tells whether a patch lies in this grid.
@@ -103,7 +115,12 @@ mod tests {
     #[test]
     fn the_pages_default_is_a_4_by_4_grid_of_256_tokens() {
         let patch = TokenSize { f: 1, h: 16, w: 16 };
-        let tokens = PixelSize { f: 5, h: 1024, w: 1024 }.tokens(16);
+        let tokens = PixelSize {
+            f: 5,
+            h: 1024,
+            w: 1024,
+        }
+        .tokens(16);
         assert_eq!(tokens, TokenSize { f: 5, h: 64, w: 64 });
         assert_eq!(tokens.patches(patch), GridSize { f: 5, h: 4, w: 4 });
         assert_eq!(patch.count(), 256);
@@ -115,6 +132,9 @@ mod tests {
         assert_eq!(tokens, TokenSize { f: 1, h: 2, w: 2 });
         let grid = TokenSize { f: 1, h: 17, w: 16 }.patches(TokenSize { f: 1, h: 16, w: 16 });
         assert_eq!(grid, GridSize { f: 1, h: 2, w: 1 });
-        assert_eq!(grid.tokens(TokenSize { f: 1, h: 16, w: 16 }), TokenSize { f: 1, h: 32, w: 16 });
+        assert_eq!(
+            grid.tokens(TokenSize { f: 1, h: 16, w: 16 }),
+            TokenSize { f: 1, h: 32, w: 16 }
+        );
     }
 }

@@ -10,7 +10,13 @@ use crate::patch::{GridSize, Order, PatchIndex, TokenSize};
 
 /// Gives the place of each token inside its patch, in the order it is written ([P] Fig. 6).
 pub fn walk_tokens(order: Order, patch: TokenSize) -> Vec<PatchIndex> {
-    order.walk(GridSize { f: patch.f, h: patch.h, w: patch.w }).collect()
+    order
+        .walk(GridSize {
+            f: patch.f,
+            h: patch.h,
+            w: patch.w,
+        })
+        .collect()
 }
 
 /// Tokens of whole pictures or films, on the host: a token is a code index, or unknown.
@@ -27,7 +33,11 @@ impl TokenGrid {
 
     /// Gives a grid in which nothing is known.
     pub fn unknown(batch: usize, size: TokenSize) -> Self {
-        Self { batch, size, codes: vec![Self::UNKNOWN; batch * size.count()] }
+        Self {
+            batch,
+            size,
+            codes: vec![Self::UNKNOWN; batch * size.count()],
+        }
     }
 
     /// Takes tokens laid out as `[b, f, h, w]`.
@@ -35,7 +45,11 @@ impl TokenGrid {
     /// # Panics
     /// When the number of tokens does not match.
     pub fn new(batch: usize, size: TokenSize, codes: Vec<i32>) -> Self {
-        assert_eq!(codes.len(), batch * size.count(), "tokens of {batch} × {size:?}");
+        assert_eq!(
+            codes.len(),
+            batch * size.count(),
+            "tokens of {batch} × {size:?}"
+        );
         Self { batch, size, codes }
     }
 
@@ -73,7 +87,10 @@ impl TokenGrid {
 
     fn at(&self, picture: usize, PatchIndex { f, h, w }: PatchIndex) -> usize {
         let size = self.size;
-        assert!(f < size.f && h < size.h && w < size.w, "({f}, {h}, {w}) is outside {size:?}");
+        assert!(
+            f < size.f && h < size.h && w < size.w,
+            "({f}, {h}, {w}) is outside {size:?}"
+        );
         picture * size.count() + (f * size.h + h) * size.w + w
     }
 
@@ -83,8 +100,15 @@ impl TokenGrid {
     /// When the patch is not inside the grid.
     pub fn cut(&self, index: PatchIndex, order: Order, patch: TokenSize) -> Vec<i32> {
         let places = self.places(index, order, patch);
-        let picture = |b: usize| places.iter().map(move |place| b * self.size.count() + place);
-        (0..self.batch).flat_map(picture).map(|at| self.codes[at]).collect()
+        let picture = |b: usize| {
+            places
+                .iter()
+                .map(move |place| b * self.size.count() + place)
+        };
+        (0..self.batch)
+            .flat_map(picture)
+            .map(|at| self.codes[at])
+            .collect()
     }
 
     /// Pastes the tokens of one picture's patch, `[m]` in the order they were written.
@@ -112,7 +136,10 @@ impl TokenGrid {
             h: index.h * patch.h + t.h,
             w: index.w * patch.w + t.w,
         };
-        walk_tokens(order, patch).into_iter().map(|t| self.at(0, place(t))).collect()
+        walk_tokens(order, patch)
+            .into_iter()
+            .map(|t| self.at(0, place(t)))
+            .collect()
     }
 }
 

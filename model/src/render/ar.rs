@@ -23,8 +23,15 @@ impl Renderer {
         assert!(self.bos.is_some(), "an autoregressive model");
         let [_, m] = tokens.dims();
         let (z, cache) = self.teacher_force(tokens.clone(), input);
-        let cache = if self.transfer_context { cache } else { self.clean_cache(&tokens, input) };
-        RenderOutput { logits: self.logits(z.narrow(1, 0, m)), cache }
+        let cache = if self.transfer_context {
+            cache
+        } else {
+            self.clean_cache(&tokens, input)
+        };
+        RenderOutput {
+            logits: self.logits(z.narrow(1, 0, m)),
+            cache,
+        }
     }
 }
 
@@ -90,11 +97,17 @@ impl Session {
         let tokens: Vec<Vec<i32>> = tokens.chunks(b).map(<[Vec<i32>]>::concat).collect();
         let caches = match self.config.transfer {
             Transfer::Alone => {
-                let written = jobs.iter().zip(&tokens).map(|(job, tokens)| job.with(tokens.clone()));
+                let written = jobs
+                    .iter()
+                    .zip(&tokens)
+                    .map(|(job, tokens)| job.with(tokens.clone()));
                 self.precache(&written.collect::<Vec<_>>())
             }
             Transfer::Context => {
-                let layers = buffers.into_iter().filter_map(|buffer| buffer.pairs).collect();
+                let layers = buffers
+                    .into_iter()
+                    .filter_map(|buffer| buffer.pairs)
+                    .collect();
                 self.split_wave(layers, g, own + 1)
             }
         };
@@ -112,7 +125,13 @@ impl Session {
         for l in 0..self.renderer.layers.len() {
             let empty = || Tensor::zeros([rows, heads, m + 1, HEAD_WIDTH], &self.device);
             let (pairs, bias) = match self.context(l, jobs, padding.as_ref()) {
-                None => (KeyValues { keys: empty(), values: empty() }, unwritten.clone()),
+                None => (
+                    KeyValues {
+                        keys: empty(),
+                        values: empty(),
+                    },
+                    unwritten.clone(),
+                ),
                 Some(context) => {
                     own = context.pairs.keys.dims()[2];
                     let seen = context
@@ -147,17 +166,29 @@ impl Session {
         let of = |(row, logits): (usize, &[f32])| {
             let (job, picture) = (&jobs[row / self.batch()], row % self.batch());
             match job.given[picture * self.config.tokens_per_patch() + token] {
-                TokenGrid::UNKNOWN => {
-                    sampler.token(logits, Draw { picture, index: job.index, token, turn: 0 })
-                }
+                TokenGrid::UNKNOWN => sampler.token(
+                    logits,
+                    Draw {
+                        picture,
+                        index: job.index,
+                        token,
+                        turn: 0,
+                    },
+                ),
                 given => given,
             }
         };
-        logits.chunks(self.config.n_codes).enumerate().map(of).collect()
+        logits
+            .chunks(self.config.n_codes)
+            .enumerate()
+            .map(of)
+            .collect()
     }
 }
 
 /// Reads floats of any precision to the host.
 pub(super) fn host(data: TensorData) -> Vec<f32> {
-    data.convert::<f32>().try_to_vec().expect("converted to f32 above")
+    data.convert::<f32>()
+        .try_to_vec()
+        .expect("converted to f32 above")
 }

@@ -30,7 +30,10 @@ impl Attention {
     /// Projects normalized states `[b, s, d]` to keys and values.
     pub(super) fn key_values(&self, states: Tensor<3>) -> KeyValues {
         let values = split_heads(self.v.forward(states.clone()));
-        KeyValues { keys: split_heads(self.k.forward(states)), values }
+        KeyValues {
+            keys: split_heads(self.k.forward(states)),
+            values,
+        }
     }
 
     /// Projects normalized states `[b, m, d]` to queries `[b, heads, m, 64]`.
@@ -56,14 +59,16 @@ impl Attention {
             Some(bias) => scores + bias,
             None => scores,
         };
-        self.o.forward(merge_heads(softmax(scores, 3).matmul(pairs.values)))
+        self.o
+            .forward(merge_heads(softmax(scores, 3).matmul(pairs.values)))
     }
 }
 
 /// Splits the width into heads: `[b, s, d]` to `[b, heads, s, 64]`.
 pub(super) fn split_heads(x: Tensor<3>) -> Tensor<4> {
     let [b, s, d] = x.dims();
-    x.reshape([b, s, d / HEAD_WIDTH, HEAD_WIDTH]).swap_dims(1, 2)
+    x.reshape([b, s, d / HEAD_WIDTH, HEAD_WIDTH])
+        .swap_dims(1, 2)
 }
 
 fn merge_heads(x: Tensor<4>) -> Tensor<3> {

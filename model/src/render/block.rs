@@ -119,20 +119,28 @@ impl Block {
             let shift = split_heads(shift.unsqueeze::<3>()).unsqueeze_dim::<5>(3); // [1, h, n, 1, 64]
             let keys = pairs.keys.reshape([b, heads, n, m, width]) + shift;
             let keys = keys.reshape([b, heads, s, width]);
-            LayerContext { pairs: KeyValues { keys, values: pairs.values }, bias: None }
+            LayerContext {
+                pairs: KeyValues {
+                    keys,
+                    values: pairs.values,
+                },
+                bias: None,
+            }
         } else {
-            let bias = shift.transpose().reshape([1, heads, 1, n, 1]).expand([1, heads, 1, n, m]);
-            LayerContext { pairs, bias: Some(bias.reshape([1, heads, 1, s])) }
+            let bias = shift
+                .transpose()
+                .reshape([1, heads, 1, n, 1])
+                .expand([1, heads, 1, n, m]);
+            LayerContext {
+                pairs,
+                bias: Some(bias.reshape([1, heads, 1, s])),
+            }
         }
     }
 }
 
 /// Joins the biases of context and own scores, each of which may be missing (zero).
-fn joint_bias(
-    context: &LayerContext,
-    own_bias: Option<&Tensor<4>>,
-    m: usize,
-) -> Option<Tensor<4>> {
+fn joint_bias(context: &LayerContext, own_bias: Option<&Tensor<4>>, m: usize) -> Option<Tensor<4>> {
     if context.bias.is_none() && own_bias.is_none() {
         return None;
     }
@@ -143,5 +151,8 @@ fn joint_bias(
     let own = own_bias.cloned().unwrap_or_else(|| zeros(m));
     let ([b1, h1, m1, s], [b2, h2, m2, own_s]) = (theirs.dims(), own.dims());
     let (b, h, m) = (b1.max(b2), h1.max(h2), m1.max(m2));
-    Some(Tensor::cat(vec![theirs.expand([b, h, m, s]), own.expand([b, h, m, own_s])], 3))
+    Some(Tensor::cat(
+        vec![theirs.expand([b, h, m, s]), own.expand([b, h, m, own_s])],
+        3,
+    ))
 }

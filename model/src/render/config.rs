@@ -1,7 +1,9 @@
 //! What a render transformer is made of, as saved beside its weights.
 
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{
+    Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -86,13 +88,21 @@ impl RendererConfig {
     /// Names the first thing that makes this architecture impossible, or nothing.
     pub fn problem(&self) -> Option<&'static str> {
         let checks = [
-            (self.d_model == 0 || !self.d_model.is_multiple_of(HEAD_WIDTH), "d_model must be a multiple of 64"),
+            (
+                self.d_model == 0 || !self.d_model.is_multiple_of(HEAD_WIDTH),
+                "d_model must be a multiple of 64",
+            ),
             (self.n_layers == 0, "n_layers must be at least 1"),
             (self.n_codes < 2, "n_codes must be at least 2"),
-            (self.patch.count() == 0, "a patch must hold at least one token"),
+            (
+                self.patch.count() == 0,
+                "a patch must hold at least one token",
+            ),
             (self.d_text == Some(0), "d_text must be at least 1"),
         ];
-        checks.into_iter().find_map(|(broken, text)| broken.then_some(text))
+        checks
+            .into_iter()
+            .find_map(|(broken, text)| broken.then_some(text))
     }
 
     /// Gives the number of parameters; nothing is allocated.
@@ -120,7 +130,9 @@ impl RendererConfig {
             text_proj: self.d_text.map(|d_text| linear(d_text, d, device)),
             layers: (0..self.n_layers).map(|_| self.block(device)).collect(),
             norm: norm(d, device),
-            head: Head { bias: Initializer::Zeros.init([self.n_codes], device) },
+            head: Head {
+                bias: Initializer::Zeros.init([self.n_codes], device),
+            },
             tokens_per_patch: self.tokens_per_patch(),
             transfer_context: self.transfer == Transfer::Context,
         }
@@ -132,7 +144,8 @@ impl RendererConfig {
             Feed::Pre => d,
             Feed::Post => self.n_heads(),
         };
-        let rpe: Param<Tensor<2>> = Initializer::Zeros.init([self.extent.n_rows(), rpe_width], device);
+        let rpe: Param<Tensor<2>> =
+            Initializer::Zeros.init([self.extent.n_rows(), rpe_width], device);
         Block {
             norm1: norm(d, device),
             attn: attention(d, device),
@@ -140,21 +153,31 @@ impl RendererConfig {
             norm2: self.d_text.map(|_| norm(d, device)),
             cross: self.d_text.map(|_| attention(d, device)),
             norm3: norm(d, device),
-            ff: FeedForward { expand: linear(d, 8 * d, device), contract: linear(4 * d, d, device) },
+            ff: FeedForward {
+                expand: linear(d, 8 * d, device),
+                contract: linear(4 * d, d, device),
+            },
         }
     }
 }
 
 fn normal() -> Initializer {
-    Initializer::Normal { mean: 0.0, std: INIT_STD }
+    Initializer::Normal {
+        mean: 0.0,
+        std: INIT_STD,
+    }
 }
 
 fn embedding(n: usize, d: usize, device: &Device) -> Embedding {
-    EmbeddingConfig::new(n, d).with_initializer(normal()).init(device)
+    EmbeddingConfig::new(n, d)
+        .with_initializer(normal())
+        .init(device)
 }
 
 fn linear(d_in: usize, d_out: usize, device: &Device) -> Linear {
-    let mut linear = LinearConfig::new(d_in, d_out).with_initializer(normal()).init(device);
+    let mut linear = LinearConfig::new(d_in, d_out)
+        .with_initializer(normal())
+        .init(device);
     linear.bias = Some(Initializer::Zeros.init([d_out], device));
     linear
 }

@@ -28,7 +28,10 @@ impl Renderer {
         let text = self.project_text(input.text.as_ref());
         let z = self.embed_masked(tokens.clone(), masked, input);
         let (z, _) = self.run(z, &context, text.as_ref(), None);
-        RenderOutput { logits: self.logits(z), cache: self.clean_cache(&tokens, input) }
+        RenderOutput {
+            logits: self.logits(z),
+            cache: self.clean_cache(&tokens, input),
+        }
     }
 
     fn embed_masked(
@@ -38,7 +41,9 @@ impl Renderer {
         input: &RenderInput,
     ) -> Tensor<3> {
         let [b, m] = tokens.dims();
-        let places = self.place_embedding(input.order, input.patch).unsqueeze::<3>();
+        let places = self
+            .place_embedding(input.order, input.patch)
+            .unsqueeze::<3>();
         self.hide(self.tok_emb.forward(tokens), masked, b, m) + places
     }
 
@@ -50,7 +55,11 @@ impl Renderer {
         b: usize,
         m: usize,
     ) -> Tensor<3> {
-        let mask = self.mask.as_ref().expect("a non-autoregressive model has a mask").val();
+        let mask = self
+            .mask
+            .as_ref()
+            .expect("a non-autoregressive model has a mask")
+            .val();
         let [d] = mask.dims();
         let hidden = mask.reshape([1, 1, d]).expand([b, m, d]);
         z.mask_where(masked.unsqueeze_dim::<3>(2).expand([b, m, d]), hidden)
@@ -71,7 +80,12 @@ impl Session {
         for (at, logits) in logits.chunks(self.config.n_codes).enumerate() {
             if masked[at] {
                 let (row, token) = (at / m, at % m);
-                let draw = Draw { picture: row % b, index: jobs[row / b].index, token, turn: 1 };
+                let draw = Draw {
+                    picture: row % b,
+                    index: jobs[row / b].index,
+                    token,
+                    turn: 1,
+                };
                 tokens[at] = sampler.gumbel_token(logits, draw, &mut scratch);
             }
         }
@@ -86,7 +100,10 @@ impl Session {
     ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
         let of_patch = self.batch() * self.config.tokens_per_patch();
         let tokens: Vec<Vec<i32>> = tokens.chunks(of_patch).map(<[i32]>::to_vec).collect();
-        let written = jobs.iter().zip(&tokens).map(|(job, tokens)| job.with(tokens.clone()));
+        let written = jobs
+            .iter()
+            .zip(&tokens)
+            .map(|(job, tokens)| job.with(tokens.clone()));
         let caches = self.precache(&written.collect::<Vec<_>>());
         (tokens, caches)
     }
@@ -113,5 +130,7 @@ impl Session {
 /// code can stand behind a mask.
 pub(super) fn given(jobs: &[PatchJob]) -> (Vec<i32>, Vec<bool>) {
     let given = jobs.iter().flat_map(|job| job.given.iter().copied());
-    given.map(|code| (code.max(0), code == TokenGrid::UNKNOWN)).unzip()
+    given
+        .map(|code| (code.max(0), code == TokenGrid::UNKNOWN))
+        .unzip()
 }

@@ -18,7 +18,9 @@ pub struct PatchCache {
 impl PatchCache {
     /// Takes the layer inputs of a pass, off the graph.
     pub(super) fn detached(states: Vec<Tensor<3>>) -> Self {
-        Self { states: states.into_iter().map(Tensor::inner).collect() }
+        Self {
+            states: states.into_iter().map(Tensor::inner).collect(),
+        }
     }
 
     /// Gives the input of every layer, `[b, m, d]` each, tokens in the order they were written.
@@ -47,7 +49,10 @@ pub struct Ncp<E> {
 
 impl<E> Default for Ncp<E> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), peak: 0 }
+        Self {
+            entries: HashMap::new(),
+            peak: 0,
+        }
     }
 }
 
@@ -57,8 +62,15 @@ impl<E> Ncp<E> {
     /// # Panics
     /// When a cache was never added or has expired: the route and the calls disagree.
     pub fn select(&self, step: &Step) -> Vec<&E> {
-        let find = |position| self.entries.get(position).expect("the route keeps every context");
-        step.context.iter().map(|entry| find(&entry.position)).collect()
+        let find = |position| {
+            self.entries
+                .get(position)
+                .expect("the route keeps every context")
+        };
+        step.context
+            .iter()
+            .map(|entry| find(&entry.position))
+            .collect()
     }
 
     /// Adds the cache of the patch at a route position.

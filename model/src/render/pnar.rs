@@ -23,7 +23,11 @@ pub fn masked_counts(m: usize, rounds: usize) -> Vec<usize> {
     let mut after = |round: usize| {
         let share = (FRAC_PI_2 * (round + 1) as f64 / rounds as f64).cos();
         let count = (m as f64 * share) as usize;
-        left = if round + 1 == rounds { 0 } else { count.min(left.saturating_sub(1)).max(1) };
+        left = if round + 1 == rounds {
+            0
+        } else {
+            count.min(left.saturating_sub(1)).max(1)
+        };
         left
     };
     (0..rounds).map(&mut after).collect()
@@ -31,7 +35,9 @@ pub fn masked_counts(m: usize, rounds: usize) -> Vec<usize> {
 
 /// Gives the temperature of the confidence noise of each round: linear from 4.5 to 1.0.
 pub fn temperatures(rounds: usize) -> Vec<f64> {
-    (0..rounds).map(|round| 4.5 - 3.5 * round as f64 / (rounds - 1) as f64).collect()
+    (0..rounds)
+        .map(|round| 4.5 - 3.5 * round as f64 / (rounds - 1) as f64)
+        .collect()
 }
 
 /// The places of one picture's patch during decoding.
@@ -50,8 +56,10 @@ impl Session {
         let (b, m) = (self.batch(), self.config.tokens_per_patch());
         let (mut tokens, mut masked) = given(jobs);
         let hidden = |masked: &[bool]| masked.iter().filter(|&&hidden| hidden).count();
-        let counts: Vec<Vec<usize>> =
-            masked.chunks(m).map(|masked| masked_counts(hidden(masked), ROUNDS)).collect();
+        let counts: Vec<Vec<usize>> = masked
+            .chunks(m)
+            .map(|masked| masked_counts(hidden(masked), ROUNDS))
+            .collect();
         for (round, heat) in temperatures(ROUNDS).into_iter().enumerate() {
             let logits = self.masked_logits(jobs, &tokens, &masked);
             let patches = tokens.chunks_mut(m).zip(masked.chunks_mut(m));
@@ -91,8 +99,14 @@ fn advance<U: Uniforms>(
         let draw = key(place);
         let token = sampler.gumbel_token(logits, draw, &mut scratch);
         patch.tokens[place] = token;
-        let noise = sampler.noise(Draw { turn: draw.turn + 1, ..draw });
-        scores.push((log_probability(logits, token as usize) + heat * noise, place));
+        let noise = sampler.noise(Draw {
+            turn: draw.turn + 1,
+            ..draw
+        });
+        scores.push((
+            log_probability(logits, token as usize) + heat * noise,
+            place,
+        ));
     }
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
     patch.masked.fill(false);
@@ -127,6 +141,9 @@ mod tests {
     fn heat_and_training_share_run_between_their_ends() {
         let heat = temperatures(ROUNDS);
         assert_eq!((heat[0], heat[ROUNDS - 1]), (4.5, 1.0));
-        assert_eq!((training_count(0.0, 256), training_count(0.999, 256)), (256, 1));
+        assert_eq!(
+            (training_count(0.0, 256), training_count(0.999, 256)),
+            (256, 1)
+        );
     }
 }

@@ -68,7 +68,10 @@ pub enum Choice {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self::Drawn { top_k: 768, temperature: 1.0 }
+        Self::Drawn {
+            top_k: 768,
+            temperature: 1.0,
+        }
     }
 }
 
@@ -161,7 +164,12 @@ mod tests {
     use super::*;
 
     fn draw(token: usize) -> Draw {
-        Draw { picture: 0, index: PatchIndex { f: 0, h: 1, w: 2 }, token, turn: 0 }
+        Draw {
+            picture: 0,
+            index: PatchIndex { f: 0, h: 1, w: 2 },
+            token,
+            turn: 0,
+        }
     }
 
     #[test]
@@ -174,7 +182,10 @@ mod tests {
         };
         let base = draw(3);
         assert_eq!(value(base), value(base));
-        let at = |f, h, w| Draw { index: PatchIndex { f, h, w }, ..base };
+        let at = |f, h, w| Draw {
+            index: PatchIndex { f, h, w },
+            ..base
+        };
         let others = [
             Draw { picture: 1, ..base },
             Draw { token: 4, ..base },
@@ -197,7 +208,14 @@ mod tests {
     fn top_k_takes_the_first_rank_whose_sum_exceeds_u() {
         let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 1f32.ln()];
         // Probabilities of the three best: 1/2 for code 1, 1/4 for codes 0 and 3.
-        for (u, token) in [(0.0, 1), (0.49, 1), (0.51, 0), (0.74, 0), (0.76, 3), (0.999, 3)] {
+        for (u, token) in [
+            (0.0, 1),
+            (0.49, 1),
+            (0.51, 0),
+            (0.74, 0),
+            (0.76, 3),
+            (0.999, 3),
+        ] {
             assert_eq!(top_k_draw(&logits, 3, 1.0, u), token, "u = {u}");
         }
         assert_eq!(top_k_draw(&logits, 1, 1.0, 0.999), 1);
@@ -208,13 +226,18 @@ mod tests {
 
     #[test]
     fn gumbel_max_draws_in_proportion() {
-        let sampler =
-            Sampler { choice: Choice::default(), uniforms: KeyedUniforms { seeds: vec![1] } };
+        let sampler = Sampler {
+            choice: Choice::default(),
+            uniforms: KeyedUniforms { seeds: vec![1] },
+        };
         let logits = [3f32.ln(), 0.0];
         let mut scratch = Vec::new();
         let zeros = (0..4000)
             .filter(|&t| sampler.gumbel_token(&logits, draw(t), &mut scratch) == 0)
             .count();
-        assert!((2900..3100).contains(&zeros), "{zeros} of 4000, expected 3000");
+        assert!(
+            (2900..3100).contains(&zeros),
+            "{zeros} of 4000, expected 3000"
+        );
     }
 }

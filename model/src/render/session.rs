@@ -7,9 +7,9 @@ use burn::nn::Linear;
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::HEAD_WIDTH;
 use super::adc::TokenGrid;
 use super::attention::KeyValues;
-use super::HEAD_WIDTH;
 use super::block::{Block, LayerContext};
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
@@ -37,17 +37,30 @@ impl<'a> PatchJob<'a> {
     /// Gives the job of a route's step.
     pub fn new(step: &Step, context: Vec<&'a PatchKeyValues>, given: Vec<i32>) -> Self {
         let rows = step.context.iter().map(|entry| entry.row).collect();
-        Self { index: step.index, order: step.order, context, rows, given }
+        Self {
+            index: step.index,
+            order: step.order,
+            context,
+            rows,
+            given,
+        }
     }
 
     /// Gives the same job without its context.
     fn alone(&self) -> Self {
-        Self { context: Vec::new(), rows: Vec::new(), ..self.clone() }
+        Self {
+            context: Vec::new(),
+            rows: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// Gives the same job with all its tokens.
     pub(super) fn with(&self, given: Vec<i32>) -> Self {
-        Self { given, ..self.clone() }
+        Self {
+            given,
+            ..self.clone()
+        }
     }
 }
 
@@ -93,7 +106,13 @@ impl Fused {
         let all = all.reshape([b, 3 * d / HEAD_WIDTH, 1, HEAD_WIDTH]); // [b, 3 heads, 1, 64]
         let heads = d / HEAD_WIDTH;
         let part = |n: usize| all.clone().narrow(1, n * heads, heads);
-        (part(0), KeyValues { keys: part(1), values: part(2) })
+        (
+            part(0),
+            KeyValues {
+                keys: part(1),
+                values: part(2),
+            },
+        )
     }
 }
 
@@ -124,7 +143,16 @@ impl Session {
             .collect();
         let fused = renderer.layers.iter().map(Fused::new).collect();
         let head = owned(renderer.tok_emb.weight.val().transpose());
-        Self { renderer, config: config.clone(), device, places, text, fused, head, batch }
+        Self {
+            renderer,
+            config: config.clone(),
+            device,
+            places,
+            text,
+            fused,
+            head,
+            batch,
+        }
     }
 
     /// Gives the number of pictures painted at once.
@@ -151,7 +179,10 @@ impl Session {
             }
         };
         let m = self.config.tokens_per_patch();
-        let ids: Vec<i32> = jobs.iter().flat_map(|job| job.given.iter().copied()).collect();
+        let ids: Vec<i32> = jobs
+            .iter()
+            .flat_map(|job| job.given.iter().copied())
+            .collect();
         assert!(!ids.contains(&TokenGrid::UNKNOWN), "all tokens are given");
         let ids = self.token_tensor(&ids, m);
         let mut z = self.renderer.tok_emb.forward(ids) + self.wave_places(jobs);
@@ -164,10 +195,15 @@ impl Session {
         };
         let (_, inputs) = self.run(z, jobs, causal.as_ref());
         let first = usize::from(causal.is_some());
-        let project = |(layer, states): (&Block, Tensor<3>)| {
-            layer.project(states.narrow(1, first, m))
-        };
-        let layers = self.renderer.layers.iter().zip(inputs).map(project).collect();
+        let project =
+            |(layer, states): (&Block, Tensor<3>)| layer.project(states.narrow(1, first, m));
+        let layers = self
+            .renderer
+            .layers
+            .iter()
+            .zip(inputs)
+            .map(project)
+            .collect();
         self.split_wave(layers, jobs.len(), 0)
     }
 
@@ -212,7 +248,11 @@ impl Session {
         jobs: &[PatchJob],
         padding: Option<&Tensor<4>>,
     ) -> Option<LayerContext> {
-        let n = jobs.iter().map(|job| job.context.len()).max().filter(|&n| n > 0)?;
+        let n = jobs
+            .iter()
+            .map(|job| job.context.len())
+            .max()
+            .filter(|&n| n > 0)?;
         let s = n * self.config.tokens_per_patch();
         let mut parts: Vec<LayerContext> =
             jobs.iter().map(|job| self.job_context(l, job, s)).collect();
@@ -220,10 +260,15 @@ impl Session {
             1 => parts.remove(0),
             _ => {
                 let biases: Option<Vec<_>> = parts.iter().map(|part| part.bias.clone()).collect();
-                let (keys, values) =
-                    parts.into_iter().map(|part| (part.pairs.keys, part.pairs.values)).unzip();
+                let (keys, values) = parts
+                    .into_iter()
+                    .map(|part| (part.pairs.keys, part.pairs.values))
+                    .unzip();
                 LayerContext {
-                    pairs: KeyValues { keys: Tensor::cat(keys, 0), values: Tensor::cat(values, 0) },
+                    pairs: KeyValues {
+                        keys: Tensor::cat(keys, 0),
+                        values: Tensor::cat(values, 0),
+                    },
                     bias: biases.map(|biases| Tensor::cat(biases, 0)),
                 }
             }
@@ -232,7 +277,10 @@ impl Session {
             (Some(bias), Some(padding)) => Some(bias + padding.clone()),
             (bias, padding) => bias.or(padding.cloned()),
         };
-        Some(LayerContext { pairs: joined.pairs, bias })
+        Some(LayerContext {
+            pairs: joined.pairs,
+            bias,
+        })
     }
 
     fn job_context(&self, l: usize, job: &PatchJob, s: usize) -> LayerContext {
@@ -241,15 +289,24 @@ impl Session {
         let post = self.config.feed == super::Feed::Post;
         if job.context.is_empty() {
             let bias = post.then(|| Tensor::zeros([self.batch, heads, 1, s], &self.device));
-            return LayerContext { pairs: KeyValues { keys: empty(s), values: empty(s) }, bias };
+            return LayerContext {
+                pairs: KeyValues {
+                    keys: empty(s),
+                    values: empty(s),
+                },
+                bias,
+            };
         }
         let pairs = job.context.iter().map(|cache| &cache.layers[l]);
-        let (keys, values) =
-            pairs.map(|pairs| (pairs.keys.clone(), pairs.values.clone())).unzip();
-        let pairs = KeyValues { keys: Tensor::cat(keys, 2), values: Tensor::cat(values, 2) };
+        let (keys, values) = pairs
+            .map(|pairs| (pairs.keys.clone(), pairs.values.clone()))
+            .unzip();
+        let pairs = KeyValues {
+            keys: Tensor::cat(keys, 2),
+            values: Tensor::cat(values, 2),
+        };
         let rows: Tensor<1, Int> = Tensor::from_data(index_data(&job.rows), &self.device);
-        let context =
-            self.renderer.layers[l].relate(pairs, rows, self.config.extent.own_row());
+        let context = self.renderer.layers[l].relate(pairs, rows, self.config.extent.own_row());
         let missing = s - job.context.len() * self.config.tokens_per_patch();
         let bias = context.bias.map(|bias| {
             let bias = bias.expand([self.batch as i64, -1, -1, -1]);
@@ -327,12 +384,19 @@ impl Session {
         let m = self.config.tokens_per_patch();
         let own = |x: &Tensor<4>, g: usize| {
             // A view would keep the whole buffer alive as long as the pool keeps the patch.
-            owned(x.clone().narrow(0, g * self.batch, self.batch).narrow(2, first, m))
+            owned(
+                x.clone()
+                    .narrow(0, g * self.batch, self.batch)
+                    .narrow(2, first, m),
+            )
         };
         let of = |g: usize| PatchKeyValues {
             layers: layers
                 .iter()
-                .map(|x| KeyValues { keys: own(&x.keys, g), values: own(&x.values, g) })
+                .map(|x| KeyValues {
+                    keys: own(&x.keys, g),
+                    values: own(&x.values, g),
+                })
                 .collect(),
         };
         (0..g).map(of).collect()

@@ -32,14 +32,30 @@ struct Scramble {
 impl ModuleMapper for Scramble {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.drawn += 1;
-        let draw = Draw { picture: 0, index: crate::patch::PatchIndex { f: 0, h: 0, w: 0 }, token: self.drawn, turn: 0 };
+        let draw = Draw {
+            picture: 0,
+            index: crate::patch::PatchIndex { f: 0, h: 0, w: 0 },
+            token: self.drawn,
+            turn: 0,
+        };
         param.map(|old| {
             let shape = old.dims();
             let mut u = vec![0.0; shape.iter().product()];
             KeyedUniforms { seeds: vec![11] }.fill(draw, &mut u);
-            let scale = if D == 2 { 2.0 / (shape[0] as f64).sqrt() } else { 0.4 };
-            let center = if D == 1 && old.clone().mean().into_scalar::<f32>() == 1.0 { 1.0 } else { 0.0 };
-            let values: Vec<f32> = u.iter().map(|u| (center + scale * (u - 0.5) * 2.0) as f32).collect();
+            let scale = if D == 2 {
+                2.0 / (shape[0] as f64).sqrt()
+            } else {
+                0.4
+            };
+            let center = if D == 1 && old.clone().mean().into_scalar::<f32>() == 1.0 {
+                1.0
+            } else {
+                0.0
+            };
+            let values: Vec<f32> = u
+                .iter()
+                .map(|u| (center + scale * (u - 0.5) * 2.0) as f32)
+                .collect();
             Tensor::from_data(TensorData::new(values, shape), &old.device())
         })
     }
@@ -50,9 +66,19 @@ fn renderer(config: &RendererConfig) -> Renderer {
 }
 
 fn circle() -> Route {
-    let known = PatchRect { top: 1, left: 1, height: 1, width: 2 };
-    Route::outpainting(GridSize { f: 1, h: 3, w: 4 }, EXTENT, known, Order::RightDown)
-        .expect("inside")
+    let known = PatchRect {
+        top: 1,
+        left: 1,
+        height: 1,
+        width: 2,
+    };
+    Route::outpainting(
+        GridSize { f: 1, h: 3, w: 4 },
+        EXTENT,
+        known,
+        Order::RightDown,
+    )
+    .expect("inside")
 }
 
 /// A grid of which the known patches of the route are filled.
@@ -67,10 +93,17 @@ fn start(route: &Route, batch: usize) -> TokenGrid {
     grid
 }
 
-fn paint(session: &Session, route: &Route, seeds: &[u64], grid: &mut TokenGrid) -> Vec<PatchKeyValues> {
+fn paint(
+    session: &Session,
+    route: &Route,
+    seeds: &[u64],
+    grid: &mut TokenGrid,
+) -> Vec<PatchKeyValues> {
     let sampler = Sampler {
         choice: Choice::default(),
-        uniforms: KeyedUniforms { seeds: seeds.to_vec() },
+        uniforms: KeyedUniforms {
+            seeds: seeds.to_vec(),
+        },
     };
     let mut pool: Ncp<PatchKeyValues> = Ncp::default();
     let mut all = Vec::new();
@@ -96,8 +129,13 @@ fn paint(session: &Session, route: &Route, seeds: &[u64], grid: &mut TokenGrid) 
 
 fn text(config: &RendererConfig, batch: usize) -> Option<Tensor<3>> {
     let d = config.d_text?;
-    let values = (0..batch * 4 * d).map(|i| (i as f32 * 0.37).sin()).collect();
-    Some(Tensor::from_data(TensorData::new(values, [batch, 4, d]), &Device::flex()))
+    let values = (0..batch * 4 * d)
+        .map(|i| (i as f32 * 0.37).sin())
+        .collect();
+    Some(Tensor::from_data(
+        TensorData::new(values, [batch, 4, d]),
+        &Device::flex(),
+    ))
 }
 
 /// Every kind of renderer that differs in how caches are made or seen.
@@ -108,7 +146,10 @@ fn kinds() -> Vec<RendererConfig> {
         config(Decoding::Nar, Feed::Pre, Some(8)),
         config(Decoding::Pnar, Feed::Post, None),
     ];
-    let alone = |base: RendererConfig| RendererConfig { transfer: Transfer::Alone, ..base };
+    let alone = |base: RendererConfig| RendererConfig {
+        transfer: Transfer::Alone,
+        ..base
+    };
     all.push(alone(config(Decoding::Ar, Feed::Pre, None)));
     all.push(alone(config(Decoding::Nar, Feed::Pre, None)));
     all
@@ -141,9 +182,10 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
             for (l, layer) in renderer.layers.iter().enumerate() {
                 let expected = layer.project(cache.states()[l].clone());
                 let found = &written[position].layers[l];
-                for (found, expected) in
-                    [(&found.keys, expected.keys), (&found.values, expected.values)]
-                {
+                for (found, expected) in [
+                    (&found.keys, expected.keys),
+                    (&found.values, expected.values),
+                ] {
                     let expected = expected.into_data();
                     let found = found.clone().into_data();
                     found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(2e-4));
@@ -162,11 +204,21 @@ fn pictures_of_a_batch_do_not_see_each_other() {
         let renderer = renderer(&config);
         let (route, both) = (circle(), text(&config, 2));
         let mut grid = start(&route, 2);
-        paint(&Session::new(&renderer, &config, both.clone(), 2), &route, &[3, 4], &mut grid);
+        paint(
+            &Session::new(&renderer, &config, both.clone(), 2),
+            &route,
+            &[3, 4],
+            &mut grid,
+        );
         for (picture, seed) in [3, 4].into_iter().enumerate() {
             let text = both.clone().map(|text| text.narrow(0, picture, 1));
             let mut alone = start(&route, 1);
-            paint(&Session::new(&renderer, &config, text, 1), &route, &[seed], &mut alone);
+            paint(
+                &Session::new(&renderer, &config, text, 1),
+                &route,
+                &[seed],
+                &mut alone,
+            );
             let n = alone.codes().len();
             let of_batch = &grid.codes()[picture * n..(picture + 1) * n];
             assert_eq!(of_batch, alone.codes(), "{:?}", config.decoding);
@@ -232,6 +284,12 @@ fn caches_are_off_the_graph() {
             }
         };
         assert!(output.logits.is_autodiff());
-        assert!(output.cache.states().iter().all(|states| !states.is_autodiff()));
+        assert!(
+            output
+                .cache
+                .states()
+                .iter()
+                .all(|states| !states.is_autodiff())
+        );
     }
 }

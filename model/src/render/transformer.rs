@@ -70,7 +70,14 @@ impl<'a> RenderInput<'a> {
         text: Option<Tensor<3>>,
     ) -> Self {
         let rows = step.context.iter().map(|entry| entry.row).collect();
-        Self { order: step.order, patch, context, rows, own_row, text }
+        Self {
+            order: step.order,
+            patch,
+            context,
+            rows,
+            own_row,
+            text,
+        }
     }
 }
 
@@ -78,7 +85,9 @@ impl Renderer {
     /// Gives the states of all tokens before the first layer, `[b, m, d]`.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, input: &RenderInput) -> Tensor<3> {
         self.tok_emb.forward(tokens)
-            + self.place_embedding(input.order, input.patch).unsqueeze::<3>()
+            + self
+                .place_embedding(input.order, input.patch)
+                .unsqueeze::<3>()
     }
 
     /// Gives the state of BOS, `[b, 1, d]`.
@@ -86,9 +95,15 @@ impl Renderer {
     /// # Panics
     /// When the model is not autoregressive.
     pub(super) fn begin(&self, order: Order, batch: usize) -> Tensor<3> {
-        let bos = self.bos.as_ref().expect("an autoregressive model has a BOS").val();
+        let bos = self
+            .bos
+            .as_ref()
+            .expect("an autoregressive model has a BOS")
+            .val();
         let [d] = bos.dims();
-        (bos.unsqueeze::<2>() + self.order_embedding(order)).unsqueeze::<3>().expand([batch, 1, d])
+        (bos.unsqueeze::<2>() + self.order_embedding(order))
+            .unsqueeze::<3>()
+            .expand([batch, 1, d])
     }
 
     /// Runs all layers. Gives the last states and every layer's input.
@@ -123,7 +138,11 @@ impl Renderer {
         let device = self.tok_emb.weight.val().device();
         let rows: Tensor<1, Int> = Tensor::from_data(index_data(&input.rows), &device);
         let relate = |(l, layer): (usize, &Block)| {
-            let states = input.context.iter().map(|cache| cache.states[l].clone()).collect();
+            let states = input
+                .context
+                .iter()
+                .map(|cache| cache.states[l].clone())
+                .collect();
             let pairs = layer.project(Tensor::cat(states, 1)); // [b, n·m, d]
             Some(layer.relate(pairs, rows.clone(), input.own_row))
         };
@@ -133,7 +152,8 @@ impl Renderer {
     /// Projects text states to the width of the model; nothing when unconditional.
     pub(super) fn project_text(&self, text: Option<&Tensor<3>>) -> Option<Tensor<3>> {
         self.text_proj.as_ref().map(|proj| {
-            let text = text.expect("a conditional model is given text, the empty string's at least");
+            let text =
+                text.expect("a conditional model is given text, the empty string's at least");
             proj.forward(text.clone())
         })
     }
@@ -174,7 +194,13 @@ impl Renderer {
 
 /// Forbids every token to look at later ones: `[1, 1, m, m]`, 0 or −∞.
 pub(super) fn causal_bias(m: usize, device: &burn::tensor::Device) -> Tensor<4> {
-    let bias = |at: usize| if at % m > at / m { f32::NEG_INFINITY } else { 0.0 };
+    let bias = |at: usize| {
+        if at % m > at / m {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        }
+    };
     let data = TensorData::new((0..m * m).map(bias).collect(), [1, 1, m, m]);
     // A mask is no parameter: keep it off the graph.
     Tensor::from_data(data, &device.clone().without_autodiff())

@@ -1,6 +1,6 @@
 //! The parts that encoder, decoder and guide share (f16 architecture of "Taming Transformers").
 //!
-//! Field names follow the released checkpoints, so that parameter paths are theirs.
+//! `forward` gives nothing where [`Norms`] ends the pass. Field names follow the released checkpoints, so that parameter paths are theirs.
 //! Axis letters: `b` batch, `c` channels, `h w` rows and columns.
 
 use burn::module::Module;
@@ -10,13 +10,14 @@ use burn::tensor::activation::{silu, softmax};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor, module::interpolate};
 
+use super::moments::Norms;
 use super::pixel_guided::{zero, zero_bias};
 
 /// Groups of every group normalization; each width is a multiple of it.
 pub(crate) const NORM_GROUPS: usize = 32;
 
 /// Added to the variance by every group normalization.
-const NORM_EPSILON: f64 = 1e-6;
+pub(crate) const NORM_EPSILON: f64 = 1e-6;
 
 /// Largest attention score matrix held at once; larger ones are computed in bands of queries.
 const MAX_SCORES: usize = 1 << 24;
@@ -42,17 +43,37 @@ pub(crate) fn group_norm(channels: usize, device: &Device) -> GroupNorm {
 
 /// Applies a convolution.
 pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if conv.kernel_size == [3, 3] && conv.stride == [1, 1] && super::flex::takes(&x) {
+        let bias = conv.bias.as_ref().expect("our convolutions have a bias");
+        return super::flex::convolve(x, conv.weight.val(), bias.val());
+    }
     conv.forward(x)
 }
 
-/// Normalizes, then applies swish.
-pub(crate) fn norm_swish(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    silu(norm.forward(x))
+/// Normalizes, then applies swish; nothing if the pass ends here.
+pub(crate) fn norm_swish(
+    norm: &GroupNorm,
+    x: Tensor<4>,
+    norms: &mut Norms<'_>,
+) -> Option<Tensor<4>> {
+    #[cfg(feature = "flex")]
+    if super::flex::takes(&x) && norms.skip_own() {
+        let (gamma, beta) = super::moments::affine(norm);
+        return Some(super::flex::normalize(
+            x,
+            gamma,
+            beta,
+            NORM_GROUPS,
+            NORM_EPSILON,
+        ));
+    }
+    norms.normalize(norm, x).map(silu)
 }
 
 /// Two normalized 3 × 3 convolutions around a shortcut.
 #[derive(Module, Debug)]
-pub struct ResBlock {
+pub(crate) struct ResBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
     norm2: GroupNorm,
@@ -76,13 +97,13 @@ impl ResBlock {
     ///
     /// # Shapes
     /// `[b, c_in, h, w]` to `[b, c_out, h, w]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = conv2d(&self.conv1, norm_swish(&self.norm1, x.clone()));
-        let h = conv2d(&self.conv2, norm_swish(&self.norm2, h));
-        match &self.nin_shortcut {
+    pub(crate) fn forward(&self, x: Tensor<4>, norms: &mut Norms<'_>) -> Option<Tensor<4>> {
+        let h = conv2d(&self.conv1, norm_swish(&self.norm1, x.clone(), norms)?);
+        let h = conv2d(&self.conv2, norm_swish(&self.norm2, h, norms)?);
+        Some(match &self.nin_shortcut {
             Some(shortcut) => conv2d(shortcut, x) + h,
             None => x + h,
-        }
+        })
     }
 }
 
@@ -97,7 +118,7 @@ impl ResBlock {
 
 /// Attention of one head over all places of a feature map.
 #[derive(Module, Debug)]
-pub struct PixelAttention {
+pub(crate) struct PixelAttention {
     norm: GroupNorm,
     q: Conv2d,
     k: Conv2d,
@@ -121,30 +142,36 @@ impl PixelAttention {
     ///
     /// # Shapes
     /// `[b, c, h, w]` to the same.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>, norms: &mut Norms<'_>) -> Option<Tensor<4>> {
         let [b, c, h, w] = x.dims();
         let places = h * w;
-        let normed = self.norm.forward(x.clone());
+        let normed = norms.normalize(&self.norm, x.clone())?;
         let project = |conv| conv2d(conv, normed.clone()).reshape([b, c, places]); // [b, c, n]
         let q = project(&self.q).swap_dims(1, 2) * (c as f64).powf(-0.5); // [b, n, c]
         let (k, v) = (project(&self.k), project(&self.v).swap_dims(1, 2));
 
-        let band = (MAX_SCORES / (b * places)).clamp(1, places);
-        let mixed = (0..places)
-            .step_by(band)
-            .map(|start| {
-                let rows = q.clone().narrow(1, start, band.min(places - start));
-                softmax(rows.matmul(k.clone()), 2).matmul(v.clone())
-            })
-            .collect();
-        let mixed = Tensor::cat(mixed, 1).swap_dims(1, 2); // [b, c, n]
-        x + conv2d(&self.proj_out, mixed.reshape([b, c, h, w]))
+        let mixed = attend(q, k, v, MAX_SCORES).swap_dims(1, 2); // [b, c, n]
+        Some(x + conv2d(&self.proj_out, mixed.reshape([b, c, h, w])))
     }
+}
+
+/// Mixes values by softmax of the products of queries and keys, `max_scores` of them at a time.
+///
+/// # Shapes
+/// `q`, `v`: `[b, n, c]`, `k`: `[b, c, n]`, to `[b, n, c]`.
+fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, max_scores: usize) -> Tensor<3> {
+    let [b, n, _] = q.dims();
+    let rows = (max_scores / (b * n)).clamp(1, n);
+    let bands = (0..n).step_by(rows).map(|start| {
+        let q = q.clone().narrow(1, start, rows.min(n - start));
+        softmax(q.matmul(k.clone()), 2).matmul(v.clone())
+    });
+    Tensor::cat(bands.collect(), 1)
 }
 
 /// Halves the resolution with a strided convolution, padded on the right and below only.
 #[derive(Module, Debug)]
-pub struct Downsample {
+pub(crate) struct Downsample {
     conv: Conv2d,
 }
 
@@ -161,14 +188,14 @@ impl Downsample {
     ///
     /// # Shapes
     /// `[b, c, h, w]` to `[b, c, h/2, w/2]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(&self.conv, x)
     }
 }
 
 /// Doubles the resolution: nearest neighbor, then a convolution.
 #[derive(Module, Debug)]
-pub struct Upsample {
+pub(crate) struct Upsample {
     conv: Conv2d,
 }
 
@@ -183,7 +210,7 @@ impl Upsample {
     ///
     /// # Shapes
     /// `[b, c, h, w]` to `[b, c, 2h, 2w]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let twice = InterpolateOptions::new(InterpolateMode::Nearest).with_scale_factor([2.0, 2.0]);
         conv2d(&self.conv, interpolate(x, twice))
     }
@@ -191,7 +218,7 @@ impl Upsample {
 
 /// The residual blocks of one resolution, each followed by attention where there is any.
 #[derive(Module, Debug)]
-pub struct Level {
+pub(crate) struct Level {
     block: Vec<ResBlock>,
     attn: Vec<PixelAttention>,
     pub(crate) downsample: Option<Downsample>,
@@ -230,19 +257,23 @@ impl LevelConfig {
 }
 
 impl Level {
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.block.len()
+    }
+
     /// Gives the features of this resolution, before any change of size.
     ///
     /// # Shapes
     /// `[b, c_in, h, w]` to `[b, c_out, h, w]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>, norms: &mut Norms<'_>) -> Option<Tensor<4>> {
         let mut h = x;
         for (n, block) in self.block.iter().enumerate() {
-            h = block.forward(h);
+            h = block.forward(h, norms)?;
             if let Some(attention) = self.attn.get(n) {
-                h = attention.forward(h);
+                h = attention.forward(h, norms)?;
             }
         }
-        h
+        Some(h)
     }
 }
 
@@ -262,7 +293,7 @@ impl Level {
 
 /// The deepest part: a block, attention, a block.
 #[derive(Module, Debug)]
-pub struct Middle {
+pub(crate) struct Middle {
     block_1: ResBlock,
     attn_1: PixelAttention,
     block_2: ResBlock,
@@ -278,8 +309,46 @@ impl Middle {
     }
 
     /// Gives features of the same shape.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.block_2
-            .forward(self.attn_1.forward(self.block_1.forward(x)))
+    pub(crate) fn forward(&self, x: Tensor<4>, norms: &mut Norms<'_>) -> Option<Tensor<4>> {
+        let h = self.block_1.forward(x, norms)?;
+        let h = self.attn_1.forward(h, norms)?;
+        self.block_2.forward(h, norms)
+    }
+}
+
+#[cfg(test)]
+impl Level {
+    /// The level whose attention adds nothing, so that its reach is finite.
+    pub(crate) fn silence_attention(&mut self) {
+        for attention in &mut self.attn {
+            attention.proj_out = zero(attention.proj_out.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+impl Middle {
+    /// As [`Level::silence_attention`].
+    pub(crate) fn silence_attention(&mut self) {
+        self.attn_1.proj_out = zero(self.attn_1.proj_out.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn attention_in_bands_is_attention() {
+        let device = Device::default();
+        let draw = |shape| Tensor::<3>::random(shape, Distribution::Default, &device);
+        let (q, k, v) = (draw([2, 7, 4]), draw([2, 4, 7]), draw([2, 7, 4]));
+        let whole = attend(q.clone(), k.clone(), v.clone(), 1000).into_data();
+        for max_scores in [1, 30, 50] {
+            let banded = attend(q.clone(), k.clone(), v.clone(), max_scores).into_data();
+            banded.assert_approx_eq::<f32>(&whole, Tolerance::absolute(1e-6));
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::VqganConfig;
 use super::blocks::{
     Level, LevelConfig, Middle, Upsample, conv2d, conv3x3, group_norm, norm_swish,
 };
+use super::moments::Norms;
 
 /// Features of `post_quant_conv` to pixels.
 #[derive(Module, Debug)]
@@ -52,6 +53,11 @@ impl Decoder {
         self.up.len()
     }
 
+    /// Residual blocks per level.
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.up[0].n_blocks()
+    }
+
     /// Gives a picture, not clamped.
     ///
     /// `guide` holds one feature map per level, index 0 at full resolution; each is added after
@@ -68,10 +74,21 @@ impl Decoder {
     /// # Shapes
     /// `[b, z, h, w]` on the token grid to `[b, ch · multipliers[0], h·stride, w·stride]`.
     pub fn last_features(&self, features: Tensor<4>, guide: Option<Vec<Tensor<4>>>) -> Tensor<4> {
+        let pass = self.pass(features, guide, &mut Norms::own());
+        pass.expect("own moments end no pass")
+    }
+
+    /// As [`last_features`](Self::last_features); nothing where `norms` ends the pass.
+    pub(crate) fn pass(
+        &self,
+        features: Tensor<4>,
+        guide: Option<Vec<Tensor<4>>>,
+        norms: &mut Norms<'_>,
+    ) -> Option<Tensor<4>> {
         let mut guide = guide.unwrap_or_default();
-        let mut h = self.mid.forward(conv2d(&self.conv_in, features));
+        let mut h = self.mid.forward(conv2d(&self.conv_in, features), norms)?;
         for level in self.up.iter().rev() {
-            h = level.forward(h);
+            h = level.forward(h, norms)?;
             if let Some(hint) = guide.pop() {
                 h = h + hint;
             }
@@ -79,6 +96,17 @@ impl Decoder {
                 h = upsample.forward(h);
             }
         }
-        norm_swish(&self.norm_out, h)
+        norm_swish(&self.norm_out, h, norms)
+    }
+}
+
+#[cfg(test)]
+impl Decoder {
+    /// Makes every attention add nothing, so that the reach is finite.
+    pub(super) fn silence_attention(&mut self) {
+        self.mid.silence_attention();
+        self.up
+            .iter_mut()
+            .for_each(super::blocks::Level::silence_attention);
     }
 }

@@ -9,6 +9,7 @@ use super::VqganConfig;
 use super::blocks::{
     Downsample, Level, LevelConfig, Middle, conv2d, conv3x3, group_norm, norm_swish,
 };
+use super::moments::Norms;
 
 /// The levels from full resolution down to the token grid, `blocks` residual blocks in each.
 ///
@@ -55,19 +56,49 @@ impl Encoder {
         }
     }
 
+    /// Levels of resolution.
+    pub(crate) fn n_levels(&self) -> usize {
+        self.down.len()
+    }
+
+    /// Residual blocks per level.
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.down[0].n_blocks()
+    }
+
     /// Gives the features of a picture on its token grid.
     ///
     /// # Shapes
     /// `[b, 3, h, w]` in -1..1 to `[b, z, h/stride, w/stride]`.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<4> {
+        self.pass(pixels, &mut Norms::own())
+            .expect("own moments end no pass")
+    }
+
+    /// As [`forward`](Self::forward); nothing where `norms` ends the pass.
+    pub(crate) fn pass(&self, pixels: Tensor<4>, norms: &mut Norms<'_>) -> Option<Tensor<4>> {
         let mut h = conv2d(&self.conv_in, pixels);
         for level in &self.down {
-            h = level.forward(h);
+            h = level.forward(h, norms)?;
             if let Some(downsample) = &level.downsample {
                 h = downsample.forward(h);
             }
         }
-        let h = self.mid.forward(h);
-        conv2d(&self.conv_out, norm_swish(&self.norm_out, h))
+        let h = self.mid.forward(h, norms)?;
+        Some(conv2d(
+            &self.conv_out,
+            norm_swish(&self.norm_out, h, norms)?,
+        ))
+    }
+}
+
+#[cfg(test)]
+impl Encoder {
+    /// Makes every attention add nothing, so that the reach is finite.
+    pub(super) fn silence_attention(&mut self) {
+        self.mid.silence_attention();
+        self.down
+            .iter_mut()
+            .for_each(super::blocks::Level::silence_attention);
     }
 }

@@ -3,13 +3,17 @@
 //! [`Vqgan`] encodes pictures to codes and decodes them; [`PgVqgan`] decodes a frame with the help
 //! of the one before it. Pixels are `[b, 3, h, w]` in -1..1, codes `[b, h, w]` on the token grid.
 
+mod band;
 mod blocks;
 mod decoder;
 mod encoder;
+#[cfg(feature = "flex")]
+mod flex;
+mod moments;
 mod pixel_guided;
 mod quantizer;
+pub mod tiled;
 
-pub use blocks::{Downsample, Level, Middle, PixelAttention, ResBlock, Upsample};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use pixel_guided::{Guide, PgVqgan};
@@ -260,3 +264,6 @@ impl Vqgan {
         1 << (self.decoder.n_levels() - 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,13 @@ use burn::tensor::{Device, Int, Tensor, assert_shape};
 
 use super::blocks::{Level, conv2d, conv3x3};
 use super::encoder::down_levels;
+use super::moments::Norms;
 use super::{Decoder, Quantizer, Vqgan, VqganConfig};
 
 /// The previous frame, as features for every level of the decoder.
 #[derive(Module, Debug)]
 pub struct Guide {
-    conv_in: Conv2d,
+    pub(super) conv_in: Conv2d,
     down: Vec<Level>,
 }
 
@@ -35,7 +36,8 @@ impl Guide {
         let mut levels = Vec::with_capacity(self.down.len());
         let mut h = conv2d(&self.conv_in, previous);
         for level in &self.down {
-            h = level.forward(h);
+            let pass = level.forward(h, &mut Norms::own());
+            h = pass.expect("own moments end no pass");
             levels.push(h.clone());
             if let Some(downsample) = &level.downsample {
                 h = downsample.forward(h);

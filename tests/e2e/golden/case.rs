@@ -18,7 +18,11 @@ pub(super) struct Array {
 impl Array {
     pub(super) fn new(shape: impl Into<Vec<usize>>, values: Vec<f64>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "values of {shape:?}");
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            values.len(),
+            "values of {shape:?}"
+        );
         Self { shape, values }
     }
 
@@ -46,7 +50,10 @@ impl Array {
     }
 
     pub(super) fn dims<const D: usize>(&self) -> [usize; D] {
-        self.shape.as_slice().try_into().expect("the rank the case states")
+        self.shape
+            .as_slice()
+            .try_into()
+            .expect("the rank the case states")
     }
 }
 
@@ -94,9 +101,16 @@ impl Case {
         let path = folder.join("case.json");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         let json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-        let (inputs, outputs) =
-            (arrays(&folder.join("inputs.safetensors")), arrays(&folder.join("outputs.safetensors")));
-        Self { folder, json, inputs, outputs }
+        let (inputs, outputs) = (
+            arrays(&folder.join("inputs.safetensors")),
+            arrays(&folder.join("outputs.safetensors")),
+        );
+        Self {
+            folder,
+            json,
+            inputs,
+            outputs,
+        }
     }
 
     pub(super) fn name(&self) -> String {
@@ -109,18 +123,24 @@ impl Case {
 
     /// Reads a value of `case.json`.
     pub(super) fn get<T: DeserializeOwned>(&self, pointer: &str) -> T {
-        self.find(pointer).unwrap_or_else(|| panic!("{}: no {pointer}", self.name()))
+        self.find(pointer)
+            .unwrap_or_else(|| panic!("{}: no {pointer}", self.name()))
     }
 
     /// Reads a value of `case.json` that need not be there.
     pub(super) fn find<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
-        let value = self.json.pointer(pointer).filter(|value| !value.is_null())?;
+        let value = self
+            .json
+            .pointer(pointer)
+            .filter(|value| !value.is_null())?;
         let read = serde_json::from_value(value.clone());
         Some(read.unwrap_or_else(|e| panic!("{}: {pointer}: {e}", self.name())))
     }
 
     pub(super) fn input(&self, name: &str) -> &Array {
-        self.inputs.get(name).unwrap_or_else(|| panic!("{}: no input {name}", self.name()))
+        self.inputs
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: no input {name}", self.name()))
     }
 
     pub(super) fn find_input(&self, name: &str) -> Option<&Array> {
@@ -148,19 +168,31 @@ impl Case {
             };
             failures.extend(problem.map(|problem| format!("{} {name}: {problem}", self.name())));
         }
-        for name in found.keys().filter(|name| !self.outputs.contains_key(*name)) {
-            failures.push(format!("{} {name}: computed, but the case does not know it", self.name()));
+        for name in found
+            .keys()
+            .filter(|name| !self.outputs.contains_key(*name))
+        {
+            failures.push(format!(
+                "{} {name}: computed, but the case does not know it",
+                self.name()
+            ));
         }
         failures
     }
 
     fn difference(&self, name: &str, expected: &Array, found: &Array) -> Option<String> {
         if expected.shape != found.shape {
-            return Some(format!("shape {:?}, expected {:?}", found.shape, expected.shape));
+            return Some(format!(
+                "shape {:?}, expected {:?}",
+                found.shape, expected.shape
+            ));
         }
         let rule = &self.json["outputs"][name];
-        let limit = rule["max_abs_error"].as_f64().expect("every output states its tolerance");
-        let ignored: Vec<usize> = serde_json::from_value(rule["ignore_rows"].clone()).unwrap_or_default();
+        let limit = rule["max_abs_error"]
+            .as_f64()
+            .expect("every output states its tolerance");
+        let ignored: Vec<usize> =
+            serde_json::from_value(rule["ignore_rows"].clone()).unwrap_or_default();
         let width = expected.values.len() / expected.shape.first().copied().unwrap_or(1).max(1);
         let mut errors: Vec<f64> = expected
             .values
@@ -172,7 +204,10 @@ impl Case {
             .map(|(_, (a, b))| if a == b { 0.0 } else { (a - b).abs() })
             .collect();
         // Not a number compares with nothing, so it must not look like a small error.
-        errors.iter_mut().filter(|e| e.is_nan()).for_each(|e| *e = f64::INFINITY);
+        errors
+            .iter_mut()
+            .filter(|e| e.is_nan())
+            .for_each(|e| *e = f64::INFINITY);
         errors.sort_by(f64::total_cmp);
         errors.truncate(errors.len() - rule["outliers"].as_u64().unwrap_or(0) as usize);
         let worst = errors.last().copied().unwrap_or(0.0);
@@ -181,13 +216,16 @@ impl Case {
         }
         let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         let mean_limit = rule["mean_abs_error"].as_f64().unwrap_or(f64::INFINITY);
-        (mean > mean_limit).then(|| format!("off by {mean:.3e} on average, allowed {mean_limit:.3e}"))
+        (mean > mean_limit)
+            .then(|| format!("off by {mean:.3e} on average, allowed {mean_limit:.3e}"))
     }
 }
 
 /// Reads a safetensors file; a missing file holds nothing.
 pub(super) fn arrays(path: &Path) -> BTreeMap<String, Array> {
-    let Ok(bytes) = std::fs::read(path) else { return BTreeMap::new() };
+    let Ok(bytes) = std::fs::read(path) else {
+        return BTreeMap::new();
+    };
     let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{path:?}: {e}"));
     let read = |(name, view): (String, safetensors::tensor::TensorView)| {
         let values = match view.dtype() {
@@ -201,5 +239,8 @@ pub(super) fn arrays(path: &Path) -> BTreeMap<String, Array> {
 }
 
 fn words<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    bytes.chunks_exact(N).map(|chunk| read(chunk.try_into().expect("N bytes"))).collect()
+    bytes
+        .chunks_exact(N)
+        .map(|chunk| read(chunk.try_into().expect("N bytes")))
+        .collect()
 }

@@ -12,8 +12,18 @@ use super::case::{Array, Case};
 use crate::test_device;
 
 pub(super) fn text(case: &Case) -> Outputs {
-    assert_eq!(case.get::<String>("/config/hidden_act"), "quick_gelu", "{}", case.name());
-    assert_eq!(case.get::<f64>("/config/layer_norm_eps"), 1e-5, "{}", case.name());
+    assert_eq!(
+        case.get::<String>("/config/hidden_act"),
+        "quick_gelu",
+        "{}",
+        case.name()
+    );
+    assert_eq!(
+        case.get::<f64>("/config/layer_norm_eps"),
+        1e-5,
+        "{}",
+        case.name()
+    );
     let config = ClipTextConfig {
         hidden_size: case.get("/config/hidden_size"),
         intermediate_size: case.get("/config/intermediate_size"),
@@ -32,10 +42,18 @@ pub(super) fn text(case: &Case) -> Outputs {
 }
 
 pub(super) fn tokenize(case: &Case) -> Outputs {
-    assert_eq!(case.get::<usize>("/context_length"), CONTEXT_LENGTH, "{}", case.name());
+    assert_eq!(
+        case.get::<usize>("/context_length"),
+        CONTEXT_LENGTH,
+        "{}",
+        case.name()
+    );
     let strings: Vec<String> = case.get("/strings");
     let tokenizer = ClipTokenizer::new();
     let ids = strings.iter().flat_map(|string| tokenizer.tokenize(string));
     let ids = ids.map(f64::from).collect();
-    BTreeMap::from([("ids".into(), Array::new([strings.len(), CONTEXT_LENGTH], ids))])
+    BTreeMap::from([(
+        "ids".into(),
+        Array::new([strings.len(), CONTEXT_LENGTH], ids),
+    )])
 }

@@ -51,9 +51,21 @@ fn golden_cases_agree_at_their_tolerance() {
         }
     }
     let total: usize = counts.values().sum();
-    let kinds: Vec<String> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    let kinds: Vec<String> = counts
+        .iter()
+        .map(|(kind, n)| format!("{kind} {n}"))
+        .collect();
     // Written past the capture of the test harness: this line is part of what the test is for.
-    writeln!(std::io::stdout(), "\ngolden: {total} cases ran: {}", kinds.join(", "))
-        .expect("standard output is open");
-    assert!(failures.is_empty(), "{} outputs differ:\n{}", failures.len(), failures.join("\n"));
+    writeln!(
+        std::io::stdout(),
+        "\ngolden: {total} cases ran: {}",
+        kinds.join(", ")
+    )
+    .expect("standard output is open");
+    assert!(
+        failures.is_empty(),
+        "{} outputs differ:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

@@ -33,8 +33,16 @@ fn config(case: &Case) -> RendererConfig {
         d_model: case.get("/config/dim"),
         n_layers: case.get("/config/layers"),
         n_codes: case.get("/config/vocab"),
-        patch: TokenSize { f: fp, h: hp, w: wp },
-        extent: Extent { w: ew, h: eh, f: ef },
+        patch: TokenSize {
+            f: fp,
+            h: hp,
+            w: wp,
+        },
+        extent: Extent {
+            w: ew,
+            h: eh,
+            f: ef,
+        },
         feed: match case.get::<String>("/config/rpe").as_str() {
             "pre" => Feed::Pre,
             "post" => Feed::Post,
@@ -72,7 +80,12 @@ fn batch(case: &Case, config: &RendererConfig, device: &Device) -> RenderBatch {
         (0..n).map(at).collect()
     });
     let text = case.find_input("text").map(|text| text.float(device));
-    RenderBatch { tokens: grid, route: Arc::new(route), text, masks }
+    RenderBatch {
+        tokens: grid,
+        route: Arc::new(route),
+        text,
+        masks,
+    }
 }
 
 pub(super) fn forward(case: &Case) -> Outputs {
@@ -84,7 +97,11 @@ pub(super) fn forward(case: &Case) -> Outputs {
     let (mut logits, mut losses, mut last) = (Vec::new(), Vec::new(), None);
     let mut pool = Ncp::default();
     for (position, step) in batch.route.steps().iter().enumerate() {
-        let item = PatchItem { batch: &batch, position, context: pool.select(step) };
+        let item = PatchItem {
+            batch: &batch,
+            position,
+            context: pool.select(step),
+        };
         let (output, loss) = task.forward(&item);
         logits.push(output.logits.unsqueeze_dim::<4>(1));
         losses.push(loss);
@@ -110,7 +127,11 @@ struct Collect<'a> {
 
 impl Collect<'_> {
     fn of(renderer: &Renderer, gradients: Option<&GradientsParams>) -> Outputs {
-        let mut collect = Collect { path: Vec::new(), gradients, out: Outputs::new() };
+        let mut collect = Collect {
+            path: Vec::new(),
+            gradients,
+            out: Outputs::new(),
+        };
         renderer.visit(&mut collect);
         collect.out
     }
@@ -126,8 +147,14 @@ impl ModuleVisitor for Collect<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.path.join(".").replace("gamma", "weight").replace("beta", "bias");
-        let name = name.replace("ff.expand", "ff.in").replace("ff.contract", "ff.out");
+        let name = self
+            .path
+            .join(".")
+            .replace("gamma", "weight")
+            .replace("beta", "bias");
+        let name = name
+            .replace("ff.expand", "ff.in")
+            .replace("ff.contract", "ff.out");
         let value = match self.gradients {
             None => param.val().inner(),
             Some(gradients) => gradients
@@ -137,7 +164,11 @@ impl ModuleVisitor for Collect<'_> {
         let is_linear = ["q", "k", "v", "o", "in", "out", "text_proj"]
             .iter()
             .any(|layer| name.ends_with(&format!("{layer}.weight")));
-        let value = if D == 2 && is_linear { value.swap_dims(0, 1) } else { value };
+        let value = if D == 2 && is_linear {
+            value.swap_dims(0, 1)
+        } else {
+            value
+        };
         self.out.insert(name, value.into());
     }
 }
@@ -156,7 +187,11 @@ pub(super) fn train(case: &Case) -> Outputs {
     let device = test_device();
     let mut all = Outputs::new();
     let mut put = |prefix: &str, values: Outputs| {
-        all.extend(values.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
+        all.extend(
+            values
+                .into_iter()
+                .map(|(name, value)| (format!("{prefix}{name}"), value)),
+        );
     };
 
     let (batch, mut by_patch) = learner(case, &device);
@@ -166,16 +201,25 @@ pub(super) fn train(case: &Case) -> Outputs {
         losses.len() < 3
     });
     put("after.", Collect::of(&by_patch.model().renderer, None));
-    put("", Outputs::from([("losses".into(), Tensor::cat(losses, 0).into())]));
+    put(
+        "",
+        Outputs::from([("losses".into(), Tensor::cat(losses, 0).into())]),
+    );
 
     let (batch, mut accumulated) = learner(case, &device);
     let output = TrainStep::step(&accumulated.model(), batch);
     let gradients = Collect::of(&accumulated.model().renderer, Some(&output.grads));
     put("accumulated.gradient.", gradients);
-    put("accumulated.", Outputs::from([("losses".into(), output.item.loss.into())]));
+    put(
+        "accumulated.",
+        Outputs::from([("losses".into(), output.item.loss.into())]),
+    );
     accumulated.lr_step();
     accumulated.optimizer_step(output.grads);
-    put("accumulated.after.", Collect::of(&accumulated.model().renderer, None));
+    put(
+        "accumulated.after.",
+        Collect::of(&accumulated.model().renderer, None),
+    );
 
     // A case watches some of the tensors; a name it does not have is not compared.
     let watched: Vec<&str> = case.output_names().collect();
@@ -193,7 +237,11 @@ impl Uniforms for Listed<'_> {
     fn fill(&self, draw: Draw, out: &mut [f64]) {
         let values = self.values.expect("a case that draws lists its uniforms");
         let [_, n, m] = values.dims();
-        let position = self.route.steps().iter().position(|step| step.index == draw.index);
+        let position = self
+            .route
+            .steps()
+            .iter()
+            .position(|step| step.index == draw.index);
         let row = draw.picture * n + position.expect("a patch of the route");
         out.fill(values.values[row * m + draw.token]);
     }
@@ -206,9 +254,15 @@ pub(super) fn generate(case: &Case) -> Outputs {
     let session = Session::new(&renderer, &config, batch.text.clone(), batch.tokens.batch());
     let choice = match case.get::<String>("/sampling").as_str() {
         "greedy" => Choice::Greedy,
-        _ => Choice::Drawn { top_k: case.get("/top_k"), temperature: 1.0 },
+        _ => Choice::Drawn {
+            top_k: case.get("/top_k"),
+            temperature: 1.0,
+        },
     };
-    let uniforms = Listed { values: case.find_input("uniforms"), route: &batch.route };
+    let uniforms = Listed {
+        values: case.find_input("uniforms"),
+        route: &batch.route,
+    };
     let sampler = Sampler { choice, uniforms };
     // The case gives tokens everywhere; only those of known patches may be looked at.
     let mut tokens = TokenGrid::unknown(batch.tokens.batch(), batch.tokens.size());
@@ -219,10 +273,18 @@ pub(super) fn generate(case: &Case) -> Outputs {
         }
     }
     let schedule = Schedule::serial(&batch.route);
-    engine::paint(&session, &batch.route, &schedule, &sampler, &mut tokens, |_| {
-        ControlFlow::Continue(())
-    });
+    engine::paint(
+        &session,
+        &batch.route,
+        &schedule,
+        &sampler,
+        &mut tokens,
+        |_| ControlFlow::Continue(()),
+    );
     let TokenSize { f, h, w } = tokens.size();
     let values = tokens.codes().iter().map(|&code| f64::from(code)).collect();
-    Outputs::from([("tokens".into(), Array::new([tokens.batch(), f, h, w], values))])
+    Outputs::from([(
+        "tokens".into(),
+        Array::new([tokens.batch(), f, h, w], values),
+    )])
 }

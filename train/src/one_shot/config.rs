@@ -134,10 +134,22 @@ impl OneShotConfig {
         }
         let stride = self.vqgan.stride();
         let checks = [
-            (self.renderer.n_codes != self.vqgan.n_codes, "renderer.n_codes must be vqgan.n_codes"),
-            (self.renderer.patch.f != 1, "renderer.patch.f must be 1: one picture has one frame"),
-            (self.renderer.patch.h != self.renderer.patch.w, "renderer.patch must be square"),
-            (self.renderer.d_text.is_some(), "renderer.d_text: one picture has no captions"),
+            (
+                self.renderer.n_codes != self.vqgan.n_codes,
+                "renderer.n_codes must be vqgan.n_codes",
+            ),
+            (
+                self.renderer.patch.f != 1,
+                "renderer.patch.f must be 1: one picture has one frame",
+            ),
+            (
+                self.renderer.patch.h != self.renderer.patch.w,
+                "renderer.patch must be square",
+            ),
+            (
+                self.renderer.d_text.is_some(),
+                "renderer.d_text: one picture has no captions",
+            ),
             (
                 self.stage_one.crop_px == 0 || !self.stage_one.crop_px.is_multiple_of(stride),
                 "stage_one.crop_px must be a multiple of the VQGAN's stride",
@@ -146,9 +158,18 @@ impl OneShotConfig {
                 self.stage_one.gan_start < 1.0 && self.stage_one.crop_px < LEAST_JUDGED_PX,
                 "stage_one.crop_px must be at least 32 for the adversary to see anything",
             ),
-            (self.stage_one.batch == 0 || self.stage_two.batch == 0, "batch must be at least 1"),
-            (self.stage_one.revive_every == 0, "stage_one.revive_every must be at least 1"),
-            (self.stage_two.crop_patches == 0, "stage_two.crop_patches must be at least 1"),
+            (
+                self.stage_one.batch == 0 || self.stage_two.batch == 0,
+                "batch must be at least 1",
+            ),
+            (
+                self.stage_one.revive_every == 0,
+                "stage_one.revive_every must be at least 1",
+            ),
+            (
+                self.stage_two.crop_patches == 0,
+                "stage_two.crop_patches must be at least 1",
+            ),
             (
                 !(0.05..=0.95).contains(&self.stage_one_share),
                 "stage_one_share must lie between 0.05 and 0.95",
@@ -158,7 +179,9 @@ impl OneShotConfig {
                 "stage_two.smoothing must be at least 0 and below 1",
             ),
         ];
-        let broken = checks.into_iter().find_map(|(broken, text)| broken.then_some(text));
+        let broken = checks
+            .into_iter()
+            .find_map(|(broken, text)| broken.then_some(text));
         self.renderer.problem().or(broken).map(str::to_owned)
     }
 
@@ -186,9 +209,17 @@ mod tests {
     fn what_cannot_work_is_named() {
         let mut config = OneShotConfig::new(Decoding::Ar);
         config.renderer.n_codes = 7;
-        assert!(config.problem().is_some_and(|text| text.contains("n_codes")));
+        assert!(
+            config
+                .problem()
+                .is_some_and(|text| text.contains("n_codes"))
+        );
         let mut config = OneShotConfig::new(Decoding::Ar);
         config.stage_one.crop_px = 100;
-        assert!(config.problem().is_some_and(|text| text.contains("crop_px")));
+        assert!(
+            config
+                .problem()
+                .is_some_and(|text| text.contains("crop_px"))
+        );
     }
 }

@@ -16,11 +16,17 @@ impl<'a> Crops<'a> {
     /// Gives square crops of `side_px` pixels.
     pub(super) fn new(picture: &'a Picture, side_px: usize, upright: Upright, seed: u64) -> Self {
         let pipeline = Pipeline::one_shot(side_px, upright);
-        Self { picture, pipeline, rng: StdRng::seed_from_u64(seed) }
+        Self {
+            picture,
+            pipeline,
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// Gives the next `n` crops.
     pub(super) fn take(&mut self, n: usize) -> Vec<Picture> {
-        (0..n).map(|_| self.pipeline.apply(self.picture, &mut self.rng)).collect()
+        (0..n)
+            .map(|_| self.pipeline.apply(self.picture, &mut self.rng))
+            .collect()
     }
 }

@@ -73,7 +73,9 @@ pub fn run(
     usage.count(&codes);
 
     // Stage two gets what is left, so that the whole keeps to the budget.
-    let left = budget.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+    let left = budget
+        .saturating_sub(start.elapsed())
+        .max(Duration::from_millis(1));
     let clock = Arc::new(Clock::start(Budget::Wall(left)));
     let (renderer, renderer_updates) =
         stage_two::train(config, picture, &vqgan, &clock, device, &mut watch);
@@ -94,7 +96,10 @@ pub fn run(
         psnr_db,
         stopped: watch.stopped(),
     };
-    std::fs::write(out.join("report.json"), serde_json::to_string_pretty(&outcome)?)?;
+    std::fs::write(
+        out.join("report.json"),
+        serde_json::to_string_pretty(&outcome)?,
+    )?;
     Ok(outcome)
 }
 
@@ -102,7 +107,12 @@ pub fn run(
 /// and the PSNR in dB.
 fn round_trip(vqgan: &Vqgan, picture: &Picture, device: &Device) -> (Vec<i32>, f64) {
     let stride = vqgan.stride();
-    let picture = picture.crop(0, 0, picture.w() / stride * stride, picture.h() / stride * stride);
+    let picture = picture.crop(
+        0,
+        0,
+        picture.w() / stride * stride,
+        picture.h() / stride * stride,
+    );
     let codes = vqgan.encode(picture.to_tensor(device));
     let back = Picture::from_tensor(vqgan.decode(codes.clone())).remove(0);
     (codes_on_host(codes), picture.psnr(&back))

@@ -44,8 +44,17 @@ pub(super) fn train(
     let device = device.clone().autodiff();
     let mut rng = StdRng::seed_from_u64(config.seed);
     let mut crops = Crops::new(picture, stage.crop_px, config.upright, config.seed ^ 1);
-    let adam = || AdamConfig::new().with_beta_1(0.5).with_beta_2(0.9).with_epsilon(1e-8).init();
-    let adversary = PatchDiscriminatorConfig { width: stage.discriminator_width, depth: 3 };
+    let adam = || {
+        AdamConfig::new()
+            .with_beta_1(0.5)
+            .with_beta_2(0.9)
+            .with_epsilon(1e-8)
+            .init()
+    };
+    let adversary = PatchDiscriminatorConfig {
+        width: stage.discriminator_width,
+        depth: 3,
+    };
     let mut game = Game {
         loss: VqganLossConfig {
             beta: stage.beta,
@@ -64,7 +73,10 @@ pub(super) fn train(
     let latents = game.vqgan.valid().latents(first.inner());
     revive(&mut game.vqgan, &game.usage, latents, &mut rng);
 
-    let (mut steps, mut sum) = (0, Tensor::<1>::zeros([1], &device.clone().without_autodiff()));
+    let (mut steps, mut sum) = (
+        0,
+        Tensor::<1>::zeros([1], &device.clone().without_autodiff()),
+    );
     let mut note = String::new();
     while clock.spent(steps) < 1.0 && !watch.stopped() {
         let spent = clock.spent(steps);
@@ -86,7 +98,15 @@ pub(super) fn train(
             sum = sum.zeros_like();
             let (spent, elapsed) = (clock.spent(steps), clock.elapsed());
             let note = note.clone();
-            (watch.report)(Progress { stage: 1, steps, spent, elapsed, loss, rate, note });
+            (watch.report)(Progress {
+                stage: 1,
+                steps,
+                spent,
+                elapsed,
+                loss,
+                rate,
+                note,
+            });
         }
     }
     (game.vqgan.valid(), steps)

@@ -37,7 +37,12 @@ pub(super) fn train(
     let mut source = Source {
         config,
         vqgan,
-        crops: Crops::new(picture, config.render_crop_px(), config.upright, config.seed ^ 2),
+        crops: Crops::new(
+            picture,
+            config.render_crop_px(),
+            config.upright,
+            config.seed ^ 2,
+        ),
         rng: StdRng::seed_from_u64(config.seed ^ 3),
         device: device.clone(),
     };
@@ -88,25 +93,37 @@ impl Source<'_> {
         let [b, h, w] = codes.dims();
         let tokens = TokenGrid::new(b, TokenSize { f: 1, h, w }, codes_on_host(codes));
         let side = stage.crop_patches;
-        let grid = GridSize { f: 1, h: side, w: side };
+        let grid = GridSize {
+            f: 1,
+            h: side,
+            w: side,
+        };
         // One batch, one order, drawn uniformly ([N] §3.1.3).
         let order = Order::ALL[self.rng.random_range(0..4)];
         let route = Route::full(grid, renderer.extent, order).expect("a crop has patches");
         let masks = (renderer.decoding == Decoding::Pnar)
             .then(|| draw_masks(renderer, b, route.steps().len(), &mut self.rng));
-        RenderBatch { tokens, route: Arc::new(route), text: None, masks }
+        RenderBatch {
+            tokens,
+            route: Arc::new(route),
+            text: None,
+            masks,
+        }
     }
 }
 
 /// Draws what P-NAR hides: a share cos(πu/2) of each patch, u drawn per picture (page §4, §9.6).
 fn draw_masks(config: &RendererConfig, b: usize, n: usize, rng: &mut StdRng) -> Masks {
     let m = config.tokens_per_patch();
-    let counts: Vec<usize> =
-        (0..b).map(|_| pnar::training_count(rng.random_range(0.0..1.0), m)).collect();
+    let counts: Vec<usize> = (0..b)
+        .map(|_| pnar::training_count(rng.random_range(0.0..1.0), m))
+        .collect();
     let mut mask = |count: usize| {
         let mut mask: Vec<bool> = (0..m).map(|place| place < count).collect();
         mask.shuffle(rng);
         mask
     };
-    (0..n).map(|_| counts.iter().flat_map(|&count| mask(count)).collect()).collect()
+    (0..n)
+        .map(|_| counts.iter().flat_map(|&count| mask(count)).collect())
+        .collect()
 }

@@ -17,7 +17,10 @@ pub fn patch_loss(
     masked: Option<Tensor<2, Bool>>,
 ) -> Tensor<1> {
     let log_p = log_softmax(logits, 2);
-    let hit = log_p.clone().gather(2, tokens.unsqueeze_dim::<3>(2)).squeeze_dim::<2>(2); // [b, m]
+    let hit = log_p
+        .clone()
+        .gather(2, tokens.unsqueeze_dim::<3>(2))
+        .squeeze_dim::<2>(2); // [b, m]
     let score = match smoothing {
         0.0 => hit,
         _ => hit * (1.0 - smoothing) + log_p.mean_dim(2).squeeze_dim::<2>(2) * smoothing,

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::{Device, Tensor};
 use burn::train::{
-    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
+    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use nuwa_model::render::Ncp;
 
@@ -36,7 +36,11 @@ pub fn render_and_optimize(
     let mut pool = Ncp::default();
     for (position, step) in batch.route.steps().iter().enumerate() {
         let task = learner.model();
-        let item = PatchItem { batch, position, context: pool.select(step) };
+        let item = PatchItem {
+            batch,
+            position,
+            context: pool.select(step),
+        };
         let (output, loss) = task.forward(&item);
         pool.add(position, output.cache);
         pool.remove(step);
@@ -44,7 +48,13 @@ pub fn render_and_optimize(
         drop(task); // The update then owns the weights and need not copy them.
         learner.lr_step();
         learner.optimizer_step(gradients);
-        if !report(PatchReport { position, loss: loss.inner() }, learner.lr_current()) {
+        if !report(
+            PatchReport {
+                position,
+                loss: loss.inner(),
+            },
+            learner.lr_current(),
+        ) {
             break;
         }
     }
@@ -63,7 +73,10 @@ pub struct RenderAndOptimize {
 impl RenderAndOptimize {
     /// Gives the strategy on one device.
     pub fn new(device: Device, clock: Arc<Clock>) -> Self {
-        Self { device: device.autodiff(), clock }
+        Self {
+            device: device.autodiff(),
+            clock,
+        }
     }
 }
 
@@ -81,7 +94,10 @@ impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
         let mut checkpointer = components.checkpointer;
         let mut updates = 0;
         for epoch in starting_epoch..=components.num_epochs {
-            let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: loader.num_items() };
+            let start = LearnerEvent::StartSplit {
+                epoch_number: epoch,
+                total_items: loader.num_items(),
+            };
             interrupter.fail_on_error(events.process_train(start));
             let mut batches = loader.iter();
             while let Some(batch) = batches.next() {
@@ -96,8 +112,7 @@ impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
                 render_and_optimize(&mut learner, &batch, |patch, rate| {
                     updates += 1;
                     let item = PatchOutput { loss: patch.loss };
-                    let item =
-                        TrainingItem::new(item, progress.clone(), Some(updates), Some(rate));
+                    let item = TrainingItem::new(item, progress.clone(), Some(updates), Some(rate));
                     let event = LearnerEvent::ProcessedItem(item);
                     interrupter.fail_on_error(events.process_train(event));
                     !interrupter.should_stop() && self.clock.spent(updates) < 1.0
@@ -131,7 +146,10 @@ impl RenderAndOptimize {
         interrupter: &burn::train::Interrupter,
     ) {
         let model = learner.model().valid();
-        let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: valid.num_items() };
+        let start = LearnerEvent::StartSplit {
+            epoch_number: epoch,
+            total_items: valid.num_items(),
+        };
         interrupter.fail_on_error(events.process_valid(start));
         let mut batches = valid.iter();
         let mut iteration = 0;

@@ -74,7 +74,11 @@ pub struct RenderTask {
 impl RenderTask {
     /// Gives the task; `smoothing` is the label smoothing ε (0.15 for one-shot).
     pub fn new(renderer: Renderer, config: RendererConfig, smoothing: f64) -> Self {
-        Self { renderer, config, smoothing }
+        Self {
+            renderer,
+            config,
+            smoothing,
+        }
     }
 
     /// Gives the architecture.
@@ -88,7 +92,10 @@ impl RenderTask {
         let device = self.device();
         let b = item.batch.tokens.batch();
         let m = self.config.tokens_per_patch();
-        let tokens = item.batch.tokens.cut(step.index, step.order, self.config.patch);
+        let tokens = item
+            .batch
+            .tokens
+            .cut(step.index, step.order, self.config.patch);
         let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(tokens, [b, m]), &device);
         let own_row = self.config.extent.own_row();
         let input = RenderInput::new(
@@ -107,9 +114,10 @@ impl RenderTask {
             Some(masks) => masks[item.position].clone(),
             None => vec![true; b * m],
         };
-        let masked: Tensor<2, Bool> =
-            Tensor::from_data(TensorData::new(hidden, [b, m]), &device);
-        let output = self.renderer.render_masked(tokens.clone(), masked.clone(), &input);
+        let masked: Tensor<2, Bool> = Tensor::from_data(TensorData::new(hidden, [b, m]), &device);
+        let output = self
+            .renderer
+            .render_masked(tokens.clone(), masked.clone(), &input);
         let loss = patch_loss(output.logits.clone(), tokens, self.smoothing, Some(masked));
         (output, loss)
     }
@@ -120,19 +128,29 @@ impl RenderTask {
     /// missing: Adam's moments decay and its steps count on.
     pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
         let mut gradients = GradientsParams::from_grads(loss.backward(), self);
-        self.visit(&mut FillZeros { gradients: &mut gradients });
+        self.visit(&mut FillZeros {
+            gradients: &mut gradients,
+        });
         gradients
     }
 
     fn device(&self) -> Device {
-        self.devices().into_iter().next().expect("a renderer has parameters").without_autodiff()
+        self.devices()
+            .into_iter()
+            .next()
+            .expect("a renderer has parameters")
+            .without_autodiff()
     }
 
     /// Renders every patch of a batch with the same weights; gives the loss of each to `visit`.
     fn each_loss(&self, batch: &RenderBatch, mut visit: impl FnMut(Tensor<1>)) {
         let mut pool = Ncp::default();
         for (position, step) in batch.route.steps().iter().enumerate() {
-            let item = PatchItem { batch, position, context: pool.select(step) };
+            let item = PatchItem {
+                batch,
+                position,
+                context: pool.select(step),
+            };
             let (output, loss) = self.forward(&item);
             pool.add(position, output.cache);
             pool.remove(step);
@@ -148,7 +166,8 @@ struct FillZeros<'a> {
 impl ModuleVisitor for FillZeros<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if self.gradients.get::<D>(param.id).is_none() {
-            self.gradients.register(param.id, param.val().inner().zeros_like());
+            self.gradients
+                .register(param.id, param.val().inner().zeros_like());
         }
     }
 }
@@ -168,7 +187,12 @@ impl TrainStep for RenderTask {
             // Backward per patch: only one patch's graph is alive at a time.
             gradients.accumulate(self, self.gradients(loss / n));
         });
-        TrainOutput { grads: gradients.grads(), item: PatchOutput { loss: Tensor::cat(losses, 0) } }
+        TrainOutput {
+            grads: gradients.grads(),
+            item: PatchOutput {
+                loss: Tensor::cat(losses, 0),
+            },
+        }
     }
 }
 
@@ -179,6 +203,8 @@ impl InferenceStep for RenderTask {
     fn step(&self, batch: RenderBatch) -> PatchOutput {
         let mut losses = Vec::new();
         self.each_loss(&batch, |loss| losses.push(loss));
-        PatchOutput { loss: Tensor::cat(losses, 0) }
+        PatchOutput {
+            loss: Tensor::cat(losses, 0),
+        }
     }
 }

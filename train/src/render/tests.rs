@@ -84,8 +84,14 @@ fn each_renderer_learns_two_patches_in_300_updates() {
                 true
             });
         }
-        assert!(first.iter().all(|loss| *loss > 2.0), "{decoding:?} starts at {first:?}");
-        assert!(last[0] < bounds[0] && last[1] < bounds[1], "{decoding:?} ends at {last:?}");
+        assert!(
+            first.iter().all(|loss| *loss > 2.0),
+            "{decoding:?} starts at {first:?}"
+        );
+        assert!(
+            last[0] < bounds[0] && last[1] < bounds[1],
+            "{decoding:?} ends at {last:?}"
+        );
     }
 }
 
@@ -136,7 +142,9 @@ impl Batcher<RenderBatch, RenderBatch> for PassOn {
 }
 
 fn loader(batch: RenderBatch) -> Arc<dyn DataLoader<RenderBatch>> {
-    DataLoaderBuilder::new(PassOn).batch_size(1).build(InMemDataset::new(vec![batch; 3]))
+    DataLoaderBuilder::new(PassOn)
+        .batch_size(1)
+        .build(InMemDataset::new(vec![batch; 3]))
 }
 
 /// The strategy around Algorithm 1 gives the weights that Algorithm 1 gives.
@@ -150,14 +158,17 @@ fn burns_learner_runs_render_and_optimize() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(40)));
     let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
-    let result = SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
-        .with_training_strategy(TrainingStrategy::Custom(strategy))
-        .renderer(Box::new(Silent))
-        .num_epochs(2)
-        .launch(learner(Decoding::Ar, 40));
+    let result =
+        SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
+            .with_training_strategy(TrainingStrategy::Custom(strategy))
+            .renderer(Box::new(Silent))
+            .num_epochs(2)
+            .launch(learner(Decoding::Ar, 40));
     assert!(result.error.is_none() && result.interrupted.is_none());
     let losses = |task: &RenderTask| -> Tensor<1> {
-        burn::train::InferenceStep::step(task, batch.clone()).loss.inner()
+        burn::train::InferenceStep::step(task, batch.clone())
+            .loss
+            .inner()
     };
     let (found, expected) = (losses(&result.model), losses(&by_hand.model()));
     assert_eq!(found.into_data(), expected.into_data());
@@ -170,11 +181,12 @@ fn the_strategy_keeps_to_its_budget() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(3)));
     let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
-    let result = SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
-        .with_training_strategy(TrainingStrategy::Custom(strategy))
-        .renderer(Box::new(Silent))
-        .num_epochs(50)
-        .launch(learner(Decoding::Ar, 40));
+    let result =
+        SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
+            .with_training_strategy(TrainingStrategy::Custom(strategy))
+            .renderer(Box::new(Silent))
+            .num_epochs(50)
+            .launch(learner(Decoding::Ar, 40));
     let mut by_hand = learner(Decoding::Ar, 40);
     let mut updates = 0;
     while updates < 3 {
@@ -184,7 +196,9 @@ fn the_strategy_keeps_to_its_budget() {
         });
     }
     let losses = |task: &RenderTask| -> Tensor<1> {
-        burn::train::InferenceStep::step(task, batch.clone()).loss.inner()
+        burn::train::InferenceStep::step(task, batch.clone())
+            .loss
+            .inner()
     };
     let (found, expected) = (losses(&result.model), losses(&by_hand.model()));
     assert_eq!(found.into_data(), expected.into_data());

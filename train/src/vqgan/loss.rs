@@ -217,3 +217,125 @@ pub fn discriminator_loss(
     let fake = relu(discriminator.forward(reconstruction.detach()) + 1.0).mean();
     (real + fake) * 0.5
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tolerance};
+    use nuwa_model::vqgan::VqganConfig;
+
+    use super::super::discriminator::PatchDiscriminatorConfig;
+    use super::*;
+
+    struct Game {
+        vqgan: Vqgan,
+        discriminator: PatchDiscriminator,
+        pixels: Tensor<4>,
+    }
+
+    fn game() -> Game {
+        let device = Device::default().autodiff();
+        device.seed(5);
+        let config = VqganConfig {
+            ch: 32,
+            multipliers: vec![1, 1],
+            blocks: 1,
+            z: 6,
+            n_codes: 10,
+            code_dim: 4,
+        };
+        let range = Distribution::Uniform(-1.0, 1.0);
+        Game {
+            vqgan: config.init(&device),
+            discriminator: PatchDiscriminatorConfig { width: 4, depth: 2 }.init(&device),
+            pixels: Tensor::random([2, 3, 16, 16], range, &device),
+        }
+    }
+
+    fn number(value: &Tensor<1>) -> f32 {
+        value.clone().into_scalar()
+    }
+
+    fn encoder_gradient(game: &Game, loss: &Tensor<1>) -> Tensor<4> {
+        let weight = game.vqgan.quant_conv.weight.val();
+        weight
+            .grad(&loss.backward())
+            .expect("the encoder is trained")
+    }
+
+    /// The whole loss as one graph, with the weight of the adversary given.
+    fn in_one_graph(game: &Game, balance: f32) -> Tensor<1> {
+        let output = game.vqgan.forward(game.pixels.clone(), 0.25);
+        let l1 = (game.pixels.clone() - output.reconstruction.clone())
+            .abs()
+            .mean();
+        let gan = -game.discriminator.forward(output.reconstruction).mean();
+        l1 + gan * balance + output.codebook_loss
+    }
+
+    #[test]
+    fn cutting_the_graph_changes_neither_loss_nor_gradient() {
+        let game = game();
+        let config = VqganLossConfig::default();
+        let adversary = Some(&game.discriminator);
+        let cut = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+        let balance = number(&cut.gan.as_ref().expect("there is an adversary").balance);
+        assert!(balance > 0.0);
+        let whole = in_one_graph(&game, balance);
+        assert!((number(&cut.loss) - number(&whole)).abs() < 1e-5);
+        let (found, expected) = (
+            encoder_gradient(&game, &cut.loss),
+            encoder_gradient(&game, &whole),
+        );
+        let tolerance = Tolerance::relative(1e-3).set_absolute(1e-7);
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), tolerance);
+    }
+
+    #[test]
+    fn the_weight_of_the_adversary_is_capped() {
+        let game = game();
+        let balance = |balance_cap| {
+            let config = VqganLossConfig {
+                balance_cap,
+                ..VqganLossConfig::default()
+            };
+            let adversary = Some(&game.discriminator);
+            let loss = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+            number(&loss.gan.expect("there is an adversary").balance)
+        };
+        let free = balance(1e4);
+        assert!(free > 0.008, "{free}");
+        assert!((balance(0.01) - 0.008).abs() < 1e-6);
+    }
+
+    #[test]
+    fn perceptual_distance_counts_by_its_weight() {
+        let game = game();
+        let loss = |perceptual_weight, distance: Option<Perceptual<'_>>| {
+            let config = VqganLossConfig {
+                perceptual_weight,
+                ..VqganLossConfig::default()
+            };
+            number(&generator_loss(&game.vqgan, None, game.pixels.clone(), &config, distance).loss)
+        };
+        let far = |x: Tensor<4>, _: Tensor<4>| Tensor::ones([x.dims()[0]], &x.device()) * 3.0;
+        let plain = loss(0.5, None);
+        assert!((loss(0.5, Some(&far)) - plain - 1.5).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_adversary_is_led_back_to_but_not_trained_by_the_generator() {
+        let game = game();
+        let config = VqganLossConfig::default();
+        let adversary = Some(&game.discriminator);
+        let loss = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+        let gradients = loss.loss.backward();
+        let trained = burn::optim::GradientsParams::from_grads(gradients, &game.discriminator);
+        assert!(trained.is_empty());
+        let hinge = discriminator_loss(&game.discriminator, game.pixels, loss.reconstruction);
+        let trained =
+            burn::optim::GradientsParams::from_grads(hinge.backward(), &game.discriminator);
+        assert!(!trained.is_empty());
+    }
+}

@@ -1,0 +1,324 @@
+//! Tests of the whole room: configuration, tokens, guide, windows.
+
+use std::convert::Infallible;
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Int, Tensor, s};
+
+use super::tiled::{Band, Statistics, Sweep, Tiling};
+use super::*;
+
+/// Counted by hand from the released architecture.
+const F16_PARAMS: usize = 76_073_859;
+
+fn config() -> VqganConfig {
+    VqganConfig {
+        ch: 32,
+        multipliers: vec![1, 1, 2],
+        blocks: 1,
+        z: 8,
+        n_codes: 40,
+        code_dim: 6,
+    }
+}
+
+fn network(config: &VqganConfig) -> Vqgan {
+    let device = Device::default();
+    device.seed(7);
+    // Lazy parameters are drawn on first use; drawing them here makes the test independent of order.
+    let network = config.init(&device).materialize();
+    contrasty(network)
+}
+
+/// Codes far apart and a picture as contrasty as a real one, so that differences show.
+fn contrasty(mut vqgan: Vqgan) -> Vqgan {
+    let scale = |weight: Tensor<2>| weight * 40.0;
+    vqgan.quantize.embedding.weight = vqgan.quantize.embedding.weight.map(scale);
+    let picture = vqgan.decode(codes(&vqgan, 6, 6, 0));
+    let spread = picture.var(3).mean().sqrt().into_scalar::<f32>();
+    let conv = &mut vqgan.decoder.conv_out;
+    conv.weight = conv.weight.clone().map(|weight| weight * (0.5 / spread));
+    vqgan
+}
+
+fn codes(vqgan: &Vqgan, h: usize, w: usize, shift: usize) -> Tensor<3, Int> {
+    let [n_codes, _] = vqgan.quantize.embedding.weight.dims();
+    let code = |n: usize| ((n * n * 7 + n * 13 + shift) % n_codes) as i32;
+    let list: Vec<i32> = (0..h * w).map(code).collect();
+    Tensor::<1, Int>::from_ints(list.as_slice(), &Device::default()).reshape([1, h, w])
+}
+
+fn pixels(h: usize, w: usize) -> Tensor<4> {
+    let device = Device::default();
+    device.seed(3);
+    Tensor::random([1, 3, h, w], Distribution::Uniform(-1.0, 1.0), &device)
+}
+
+fn values(tensor: Tensor<4>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn presets_have_the_released_number_of_parameters() {
+    let mut count = VqganConfig::f16();
+    assert_eq!(count.n_params(), F16_PARAMS);
+    assert_eq!(count.stride(), 16);
+    count.blocks = 1;
+    assert!(count.n_params() < F16_PARAMS);
+    assert_eq!(VqganConfig::small().stride(), 16);
+}
+
+#[test]
+fn configurations_from_files_are_checked() {
+    let text = serde_json::to_string(&config()).expect("plain numbers");
+    assert_eq!(
+        serde_json::from_str::<VqganConfig>(&text).expect("own text"),
+        config()
+    );
+    let surplus = text.replacen('{', r#"{"attention":1,"#, 1);
+    assert!(serde_json::from_str::<VqganConfig>(&surplus).is_err());
+
+    let check = |change: fn(&mut VqganConfig)| {
+        let mut config = config();
+        change(&mut config);
+        config.check().map_err(|error| error.field)
+    };
+    assert_eq!(check(|_| ()), Ok(()));
+    assert_eq!(check(|config| config.ch = 48), Err("ch"));
+    assert_eq!(
+        check(|config| config.multipliers = vec![]),
+        Err("multipliers")
+    );
+    assert_eq!(
+        check(|config| config.multipliers[1] = 0),
+        Err("multipliers")
+    );
+    assert_eq!(check(|config| config.blocks = usize::MAX), Err("blocks"));
+    assert_eq!(check(|config| config.n_codes = 0), Err("n_codes"));
+}
+
+#[test]
+fn every_code_is_nearest_to_itself_in_every_band() {
+    // Enough codes that the distances do not fit in one band.
+    let quantizer = Quantizer::new(4096, 5, &Device::default());
+    let picked: Vec<i32> = (0..2048).map(|n| n * 2 + n % 2).collect();
+    let picked = Tensor::<1, Int>::from_ints(picked.as_slice(), &Device::default());
+    let codes = picked.reshape([2, 32, 32]);
+    let found = quantizer.nearest(quantizer.lookup(codes.clone()));
+    assert_eq!(found.into_data(), codes.into_data());
+}
+
+#[test]
+fn a_fresh_guide_changes_nothing_until_it_learns() {
+    let (config, device) = (config(), Device::default());
+    let vqgan = network(&config);
+    let guided = PgVqgan::from_vqgan(&vqgan, &config, &device);
+    let (codes, previous) = (codes(&vqgan, 3, 4, 0), pixels(12, 16));
+    let plain = values(vqgan.decode(codes.clone()));
+    assert_eq!(
+        values(guided.decode_after(codes.clone(), previous.clone())),
+        plain
+    );
+
+    let mut training = guided.train();
+    let frame = training.decode_after(codes.clone().autodiff(), previous.clone().autodiff());
+    let gradients = frame.square().mean().backward();
+    let weight = training.guide.conv_in.weight.val();
+    let gradient = Tensor::from_inner(weight.grad(&gradients).expect("conv_in is trained"));
+    let step = gradient * 0.1;
+    let conv_in = &mut training.guide.conv_in;
+    conv_in.weight = conv_in.weight.clone().map(|weight| weight - step);
+    let learned = training.valid().decode_after(codes, previous);
+    assert!(furthest(&values(learned), &plain) > 1e-4);
+}
+
+#[test]
+fn a_clip_is_decoded_frame_after_frame() {
+    let config = config();
+    let vqgan = network(&config);
+    let guided = config.init_pixel_guided(&Device::default());
+    let clip = Tensor::stack::<4>(vec![codes(&vqgan, 2, 3, 0), codes(&vqgan, 2, 3, 5)], 1);
+    let frames = guided.decode_video(clip.clone(), None, Some(&vqgan));
+    assert_eq!(frames.dims(), [1, 2, 3, 8, 12]);
+    let frame = |n: usize| frames.clone().slice(s![.., n]).squeeze_dim::<4>(1);
+    let first = vqgan.decode(codes(&vqgan, 2, 3, 0)).clamp(-1.0, 1.0);
+    assert_eq!(values(frame(0)), values(first.clone()));
+    let second = guided
+        .decode_after(codes(&vqgan, 2, 3, 5), first.clone())
+        .clamp(-1.0, 1.0);
+    assert_eq!(values(frame(1)), values(second));
+
+    let animated = guided.decode_video(clip, Some(first.clone()), None);
+    let third = guided
+        .decode_after(codes(&vqgan, 2, 3, 0), first)
+        .clamp(-1.0, 1.0);
+    let animated = animated.slice(s![.., 0]).squeeze_dim::<4>(1);
+    assert_eq!(values(animated), values(third));
+}
+
+/// The network with every attention silenced, whose reach is finite.
+fn without_attention(mut vqgan: Vqgan) -> Vqgan {
+    vqgan.encoder.silence_attention();
+    vqgan.decoder.silence_attention();
+    vqgan
+}
+
+fn exact(margin: usize) -> Tiling {
+    Tiling {
+        window: 4,
+        blend: 1,
+        margin,
+        statistics: Statistics::Exact,
+    }
+}
+
+#[test]
+fn exact_windows_are_the_whole_picture_where_there_is_no_attention() {
+    let vqgan = without_attention(network(&config()));
+    let (h, w) = (5, 23);
+    let codes = codes(&vqgan, h, w, 0);
+    let whole = values(vqgan.decode(codes.clone()));
+    let reach = vqgan.decoder.reach();
+    let tiled = vqgan.decode_tiled(codes.clone(), &exact(reach));
+    assert!(
+        furthest(&tiled.values, &whole) < 2e-4,
+        "{}",
+        furthest(&tiled.values, &whole)
+    );
+    // The test would not notice missing margins or moments if they did not matter.
+    let short = vqgan.decode_tiled(codes.clone(), &exact(1));
+    assert!(furthest(&short.values, &whole) > 2e-3);
+    let own = Tiling {
+        statistics: Statistics::PerWindow,
+        ..exact(reach)
+    };
+    assert!(furthest(&vqgan.decode_tiled(codes, &own).values, &whole) > 2e-3);
+}
+
+#[test]
+fn exact_windows_give_the_codes_of_the_whole_picture() {
+    let vqgan = without_attention(network(&config()));
+    let (h, w) = (9, 17);
+    let picture = pixels(h * 4, w * 4);
+    let tiling = exact(vqgan.encoder.reach());
+    let read = |window: &tiled::Window| {
+        let rows = window.start[0] * 4..(window.start[0] + window.size[0]) * 4;
+        let columns = window.start[1] * 4..(window.start[1] + window.size[1]) * 4;
+        Ok::<_, Infallible>(picture.clone().slice(s![.., .., rows, columns]))
+    };
+    let Ok(codes) = vqgan.encode_tiled([h, w], &tiling, read);
+    let whole = vqgan.encode(picture.clone());
+    let n_different = codes.not_equal(whole).int().sum().into_scalar::<i32>();
+    assert_eq!(n_different, 0);
+}
+
+#[test]
+fn windows_stay_close_to_the_whole_picture() {
+    let vqgan = network(&config());
+    let (h, w, edge) = (40, 48, 4 * 4);
+    let codes = codes(&vqgan, h, w, 0);
+    let inner = s![.., .., edge..h * 4 - edge, edge..w * 4 - edge];
+    let whole = vqgan.decode(codes.clone());
+    for (window, margin) in [(16, 3), (16, 8), (24, 3), (24, 8)] {
+        for statistics in [
+            Statistics::PerWindow,
+            Statistics::Sampled(4),
+            Statistics::Sampled(9),
+        ] {
+            let tiling = Tiling {
+                window,
+                blend: 1,
+                margin,
+                statistics,
+            };
+            let tiled = vqgan.decode_tiled(codes.clone(), &tiling);
+            let tiled = Tensor::<1>::from_floats(tiled.values.as_slice(), &Device::default());
+            let apart = tiled.reshape(whole.dims()) - whole.clone();
+            let rms = apart
+                .slice(inner)
+                .square()
+                .mean()
+                .sqrt()
+                .into_scalar::<f32>();
+            // A level is 1/255 of the range -1..1.
+            let found = rms / 2.0 * 255.0;
+            eprintln!("DEBUG w{window} m{margin} {statistics:?}: {found} levels");
+        }
+    }
+}
+
+#[test]
+fn one_window_is_the_whole_picture() {
+    let vqgan = network(&config());
+    let codes = codes(&vqgan, 4, 3, 0);
+    let whole = values(vqgan.decode(codes.clone()));
+    for statistics in [Statistics::PerWindow, Statistics::Sampled(4)] {
+        let tiling = Tiling {
+            statistics,
+            ..exact(2)
+        };
+        assert_eq!(vqgan.decode_tiled(codes.clone(), &tiling).values, whole);
+    }
+}
+
+#[test]
+fn bands_come_in_order_and_make_up_the_picture() {
+    let vqgan = network(&config());
+    let codes = codes(&vqgan, 7, 11, 0);
+    let tiling = Tiling {
+        window: 4,
+        blend: 1,
+        margin: 1,
+        statistics: Statistics::PerWindow,
+    };
+    let whole = vqgan.decode_tiled(codes.clone(), &tiling);
+    assert_eq!(whole.size, [28, 44]);
+    for (sweep, axis) in [(Sweep::Down, 0), (Sweep::Right, 1)] {
+        let mut seen = 0;
+        let mut check = |band: Band| {
+            assert_eq!(band.start[axis], seen);
+            assert_eq!(band.size[1 - axis], whole.size[1 - axis]);
+            seen += band.size[axis];
+            for channel in 0..3 {
+                for row in 0..band.size[0] {
+                    let from = (channel * band.size[0] + row) * band.size[1];
+                    let at = (channel * 28 + band.start[0] + row) * 44 + band.start[1];
+                    let (a, b) = (&band.values[from..], &whole.values[at..]);
+                    assert!(furthest(&a[..band.size[1]], &b[..band.size[1]]) < 1e-6);
+                }
+            }
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = vqgan.decode_bands(codes.clone(), &tiling, sweep, &mut check);
+        assert_eq!(seen, whole.size[axis]);
+    }
+}
+
+#[test]
+fn an_error_of_the_reader_of_bands_ends_the_decoding() {
+    let vqgan = network(&config());
+    let tiling = Tiling {
+        window: 2,
+        blend: 0,
+        margin: 1,
+        statistics: Statistics::PerWindow,
+    };
+    let mut n_bands = 0;
+    let full = vqgan.decode_bands(codes(&vqgan, 6, 2, 0), &tiling, Sweep::Down, |_| {
+        n_bands += 1;
+        if n_bands == 2 {
+            Err("disk full")
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!((full, n_bands), (Err("disk full"), 2));
+}

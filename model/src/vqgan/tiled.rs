@@ -1,0 +1,373 @@
+//! Large pictures in windows that overlap and fade into each other, so that memory does not grow
+//! with the picture.
+//!
+//! A window sees less than the whole picture in three ways. Convolutions reach beyond its border:
+//! [`Tiling::margin`] tokens around it are computed and thrown away. Group normalization takes
+//! moments over the whole picture: [`Statistics`] says how they are shared. Attention looks at the
+//! whole picture: each window has its own, so tiled and whole agree to rounding only where there is
+//! none. All lengths are in tokens, all positions rows before columns.
+
+use std::convert::Infallible;
+use std::ops::Range;
+
+use burn::tensor::{Int, Tensor, s};
+
+pub use super::band::Band;
+
+use super::blocks::conv2d;
+use super::moments::{Core, Moments, Norms};
+use super::{Decoder, Encoder, Vqgan};
+
+/// Where the windows take the moments of group normalization from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// From themselves: one pass; windows of unlike content differ in color and contrast.
+    PerWindow,
+    /// From about this many windows spread over the picture, as if they were all of it: two passes,
+    /// the first over those windows together.
+    Sampled(usize),
+    /// From the whole picture: one pass per normalization, each up to that one.
+    Exact,
+}
+
+/// How a picture is cut into windows; all lengths in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Largest side of the part of the picture that a window stands for, margins not counted.
+    pub window: usize,
+    /// How far to each side of a seam the two windows fade into each other; at most a quarter of
+    /// `window`.
+    pub blend: usize,
+    /// How far beyond that a window is computed and thrown away.
+    pub margin: usize,
+    /// Where the moments of group normalization come from.
+    pub statistics: Statistics,
+}
+
+impl Default for Tiling {
+    /// Windows of 640 px at stride 16, of which 512 px are new.
+    fn default() -> Self {
+        Self {
+            window: 32,
+            blend: 1,
+            margin: 3,
+            statistics: Statistics::Sampled(9),
+        }
+    }
+}
+
+/// The axis along which finished bands come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Bands of whole rows, from the top; memory grows with the width.
+    Down,
+    /// Bands of whole columns, from the left; memory grows with the height.
+    Right,
+}
+
+/// A rectangle of the token grid that is computed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First row and column.
+    pub start: [usize; 2],
+    /// Rows and columns.
+    pub size: [usize; 2],
+    core: Core,
+}
+
+impl Vqgan {
+    /// Gives the picture of a grid of codes in bands, as they are finished.
+    ///
+    /// # Shapes
+    /// `codes`: `[1, h, w]`; the bands have three channels and positions in pixels.
+    ///
+    /// # Errors
+    /// The first error of `emit` ends the decoding.
+    pub fn decode_bands<E>(
+        &self,
+        codes: Tensor<3, Int>,
+        tiling: &Tiling,
+        sweep: Sweep,
+        emit: impl FnMut(Band) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let [b, h, w] = codes.dims();
+        assert_eq!(b, 1, "one picture at a time");
+        let pass = |windows: &[Window], norms: &mut Norms<'_>| {
+            let cut = |window: &Window| {
+                codes
+                    .clone()
+                    .slice(s![.., window.range(0), window.range(1)])
+            };
+            let codes = Tensor::cat(windows.iter().map(cut).collect(), 0);
+            let features = conv2d(&self.post_quant_conv, self.quantize.lookup(codes));
+            let last = self.decoder.pass(features, None, norms);
+            Ok(last.map(|last| conv2d(&self.decoder.conv_out, last)))
+        };
+        tiling.run([h, w], self.stride(), sweep, pass, emit)
+    }
+
+    /// Gives the whole picture of a grid of codes.
+    ///
+    /// # Shapes
+    /// `codes`: `[1, h, w]`; the picture has three channels, `h·stride` rows.
+    pub fn decode_tiled(&self, codes: Tensor<3, Int>, tiling: &Tiling) -> Band {
+        let [_, h, w] = codes.dims();
+        let mut whole = Band::zeros([0, 0], [h * self.stride(), w * self.stride()], 3);
+        let paste = |band: Band| {
+            whole.paste(&band);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = self.decode_bands(codes, tiling, Sweep::Down, paste);
+        whole
+    }
+
+    /// Gives the codes of a picture that is read in windows.
+    ///
+    /// `size` counts rows and columns of tokens; `read` gives the pixels of a window,
+    /// `[1, 3, h·stride, w·stride]` in -1..1 from `start·stride` on.
+    ///
+    /// # Shapes
+    /// Gives `[1, h, w]`.
+    ///
+    /// # Errors
+    /// The first error of `read` ends the encoding.
+    pub fn encode_tiled<E>(
+        &self,
+        size: [usize; 2],
+        tiling: &Tiling,
+        mut read: impl FnMut(&Window) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<3, Int>, E> {
+        let device = self.quantize.embedding.weight.device();
+        let mut codes = Vec::new();
+        let pass = |windows: &[Window], norms: &mut Norms<'_>| {
+            let pixels = windows.iter().map(&mut read).collect::<Result<_, E>>()?;
+            let features = self.encoder.pass(Tensor::cat(pixels, 0), norms);
+            Ok(features.map(|features| conv2d(&self.quant_conv, features)))
+        };
+        tiling.run(size, 1, Sweep::Down, pass, |band| {
+            let [h, w] = band.size;
+            let latents = Tensor::<1>::from_floats(band.values.as_slice(), &device);
+            codes.push(self.nearest(latents.reshape([1, -1, h as i32, w as i32])));
+            Ok(())
+        })?;
+        Ok(Tensor::cat(codes, 1))
+    }
+}
+
+impl Decoder {
+    /// How many tokens away a token may still be seen in a pixel, attention aside.
+    pub fn reach(&self) -> usize {
+        let levels = self.n_levels();
+        // conv_in, the middle, and the levels, each finer one counting half as much.
+        let at_level = |level: usize| {
+            let upsample = if level + 1 < levels { 1 } else { 0 };
+            (2 * self.n_blocks() + upsample) as f64 / (1 << (levels - 1 - level)) as f64
+        };
+        let last = 1.0 / (1 << (levels - 1)) as f64;
+        (5.0 + (0..levels).map(at_level).sum::<f64>() + last).ceil() as usize
+    }
+}
+
+impl Encoder {
+    /// How many tokens away a pixel may still be seen in a token, attention aside.
+    pub fn reach(&self) -> usize {
+        let levels = self.n_levels();
+        // conv_in, then levels in pixels, each coarser one counting twice as much.
+        let at_level = |level: usize| {
+            let downsample = if level + 1 < levels { 2 } else { 0 };
+            (2 * self.n_blocks() + downsample) << level
+        };
+        let pixels = 1 + (0..levels).map(at_level).sum::<usize>();
+        5 + pixels.div_ceil(1 << (levels - 1))
+    }
+}
+
+impl Tiling {
+    /// Sweeps the windows of a token grid: as often as the statistics need, then once for the
+    /// result, which comes in bands of `scale` values per token and axis.
+    fn run<E>(
+        &self,
+        size: [usize; 2],
+        scale: usize,
+        sweep: Sweep,
+        mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
+        mut emit: impl FnMut(Band) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let moments = self.moments(size, &mut pass)?;
+        let [along, across] = match sweep {
+            Sweep::Down => [0, 1],
+            Sweep::Right => [1, 0],
+        };
+        let (spans, across_spans) = (self.spans(size[along]), self.spans(size[across]));
+        let mut carried: Option<Band> = None;
+        for (n, span) in spans.iter().enumerate() {
+            let is_last = n + 1 == spans.len();
+            let blend = if is_last { 0 } else { self.blend };
+            let mut band = None;
+            for other in &across_spans {
+                let mut cores = [span.clone(), other.clone()];
+                cores.swap(0, along);
+                let window = self.window_of(size, &cores);
+                let tile = pass(&[window], &mut Norms::given(&moments))?;
+                let tile = on_host(tile.expect("given moments end no pass"));
+                let band = band.get_or_insert_with(|| {
+                    let mut reach = [0..size[0] * scale, 0..size[1] * scale];
+                    let start = carried.as_ref().map_or(0, |band| band.start[along]);
+                    reach[along] = start..(span.end + blend) * scale;
+                    let channels = tile.len() / (window.size[0] * window.size[1] * scale * scale);
+                    Band::of(&reach, channels, carried.as_ref())
+                });
+                let weights = [0, 1].map(|axis| self.fade(size[axis], &cores[axis], scale));
+                band.blend(&tile, &window.scaled(scale), &weights);
+            }
+            let band = band.expect("a grid has a window");
+            let end = (span.end - blend) * scale;
+            let (done, rest) = band.split(along, end);
+            emit(done)?;
+            carried = Some(rest);
+        }
+        Ok(())
+    }
+
+    /// Gives the moments that all windows share.
+    fn moments<E>(
+        &self,
+        size: [usize; 2],
+        mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
+    ) -> Result<Vec<Moments>, E> {
+        let windows = self.windows(size);
+        let mut known = Vec::new();
+        match self.statistics {
+            Statistics::PerWindow => {}
+            // One window is the whole picture.
+            _ if windows.len() == 1 => {}
+            Statistics::Sampled(count) => {
+                let (samples, core) = self.samples(size, count);
+                pass(&samples, &mut Norms::joint(core, &mut known))?;
+            }
+            Statistics::Exact => loop {
+                let mut found = Vec::new();
+                for window in &windows {
+                    let mut norms = Norms::next(&known, window.core, &mut found);
+                    if pass(std::slice::from_ref(window), &mut norms)?.is_some() {
+                        return Ok(known);
+                    }
+                }
+                known.append(&mut found);
+            },
+        }
+        Ok(known)
+    }
+
+    /// Spreads about `count` windows of one size evenly over the picture.
+    fn samples(&self, size: [usize; 2], count: usize) -> (Vec<Window>, Core) {
+        let side = |axis: usize| size[axis].min(self.window + 2 * self.margin);
+        let extent = [side(0), side(1)];
+        let inset = extent.map(|side| {
+            if side > 2 * self.margin {
+                self.margin
+            } else {
+                0
+            }
+        });
+        let core = Core {
+            of: extent,
+            start: inset,
+            size: [0, 1].map(|axis| extent[axis] - 2 * inset[axis]),
+        };
+        let needed = [0, 1].map(|axis| size[axis].div_ceil(extent[axis]));
+        let share = (count as f64 * needed[0] as f64 / needed[1] as f64).sqrt();
+        let rows = (share.round() as usize).clamp(1, needed[0]);
+        let columns = count.div_ceil(rows).clamp(1, needed[1]);
+        let place = |axis: usize, n: usize, of: usize| match of {
+            1 => (size[axis] - extent[axis]) / 2,
+            _ => (size[axis] - extent[axis]) * n / (of - 1),
+        };
+        let at = |n: usize| [place(0, n / columns, rows), place(1, n % columns, columns)];
+        let window = |n| Window {
+            start: at(n),
+            size: extent,
+            core,
+        };
+        ((0..rows * columns).map(window).collect(), core)
+    }
+
+    /// Cuts a length into parts of about equal size.
+    fn spans(&self, length: usize) -> Vec<Range<usize>> {
+        let parts = length.div_ceil(self.window);
+        (0..parts)
+            .map(|n| n * length / parts..(n + 1) * length / parts)
+            .collect()
+    }
+
+    fn windows(&self, size: [usize; 2]) -> Vec<Window> {
+        let columns = self.spans(size[1]);
+        let of_rows = |rows: &Range<usize>| {
+            let window = |column| self.window_of(size, &[rows.clone(), column]);
+            columns.iter().cloned().map(window).collect::<Vec<_>>()
+        };
+        self.spans(size[0]).iter().flat_map(of_rows).collect()
+    }
+
+    fn window_of(&self, size: [usize; 2], core: &[Range<usize>; 2]) -> Window {
+        let around = self.blend + self.margin;
+        let start = [0, 1].map(|axis| core[axis].start.saturating_sub(around));
+        let end = [0, 1].map(|axis| size[axis].min(core[axis].end + around));
+        let extent = [0, 1].map(|axis| end[axis] - start[axis]);
+        let core = Core {
+            of: extent,
+            start: [0, 1].map(|axis| core[axis].start - start[axis]),
+            size: [0, 1].map(|axis| core[axis].len()),
+        };
+        Window {
+            start,
+            size: extent,
+            core,
+        }
+    }
+
+    /// Gives the weight of a window along one axis, for each place it covers.
+    ///
+    /// Two neighbors fade linearly around their seam; their weights add up to one.
+    fn fade(&self, length: usize, core: &Range<usize>, scale: usize) -> Vec<f32> {
+        let around = self.blend + self.margin;
+        let covered = core.start.saturating_sub(around)..length.min(core.end + around);
+        let blend = (self.blend * scale) as f32;
+        // Share of the window that begins at the seam.
+        let risen = |place: usize, seam: usize| {
+            let past = place as f32 + 0.5 - (seam * scale) as f32;
+            ((past + blend) / (2.0 * blend).max(f32::EPSILON)).clamp(0.0, 1.0)
+        };
+        let weight = |place| {
+            let rise = if core.start > 0 {
+                risen(place, core.start)
+            } else {
+                1.0
+            };
+            let fall = if core.end < length {
+                1.0 - risen(place, core.end)
+            } else {
+                1.0
+            };
+            rise * fall
+        };
+        (covered.start * scale..covered.end * scale)
+            .map(weight)
+            .collect()
+    }
+}
+
+impl Window {
+    fn range(&self, axis: usize) -> Range<usize> {
+        self.start[axis]..self.start[axis] + self.size[axis]
+    }
+
+    fn scaled(&self, scale: usize) -> [Range<usize>; 2] {
+        [0, 1].map(|axis| self.range(axis).start * scale..self.range(axis).end * scale)
+    }
+}
+
+fn on_host(values: Tensor<4>) -> Vec<f32> {
+    let data = values.into_data().convert_dtype(burn::tensor::DType::F32);
+    data.try_into_vec().expect("converted to f32")
+}
