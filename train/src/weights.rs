@@ -351,6 +351,14 @@ mod tests {
         run(Door::try_parse_from(args)?.weights)
     }
 
+    /// The header of a safetensors file, whose keys have no order, and its values.
+    fn parts(path: &str) -> (serde_json::Value, Vec<u8>) {
+        let bytes = fs::read(path).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        (header, bytes[8 + length..].to_vec())
+    }
+
     fn tests_folder(path: &str) -> String {
         format!("{}/../tests/{path}", env!("CARGO_MANIFEST_DIR"))
     }
@@ -378,11 +386,7 @@ mod tests {
             weights(&["export", &kept, "--out", &out]).unwrap();
             weights(&["import", "--kind", kind, &out, "--out", &again]).unwrap();
             weights(&["export", &again, "--out", &out_again, "--force"]).unwrap();
-            assert_eq!(
-                fs::read(&out).unwrap(),
-                fs::read(&out_again).unwrap(),
-                "{kind}"
-            );
+            assert!(parts(&out) == parts(&out_again), "{kind}");
             let (header, _) = checkpoint::read_header(Path::new(&again)).unwrap();
             assert_eq!(
                 (header.licence.as_str(), header.source.as_str()),

@@ -67,7 +67,7 @@ pub(crate) fn ci(skip_tests: bool) -> Result<ExitCode> {
         succeed(&mut cargo(["fmt", "--all", "--", "--check"]))
     })?;
     step("tidy", || tidy().map(drop))?;
-    step("lints", || lints(Target::Cpu))?;
+    step("lints", lints)?;
     step("documentation", || {
         let mut command = cargo(["doc", "--workspace", "--no-deps"]);
         command
@@ -75,20 +75,16 @@ pub(crate) fn ci(skip_tests: bool) -> Result<ExitCode> {
             .env("RUSTDOCFLAGS", "-D warnings");
         succeed(&mut command)
     })?;
-    // Minutes of building that a change seldom needs; the machine that has them to spare does it.
-    if std::env::var_os("CI").is_some() {
-        step("lints with wgpu", || lints(Target::Wgpu))?;
-    }
     if !skip_tests {
         step("tests", || test(Target::Cpu, &[]).map(drop))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lints(target: Target) -> Result<()> {
+fn lints() -> Result<()> {
     let mut command = cargo(["clippy", "--workspace", "--all-targets"]);
     command
-        .args(features(target))
+        .args(features(Target::Cpu))
         .args(["--", "-D", "warnings"]);
     succeed(&mut command)
 }

@@ -1,3 +1,5 @@
+//! Weights on disk: round trips, and every way a file can be wrong.
+
 use std::fs;
 use std::path::Path;
 

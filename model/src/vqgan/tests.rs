@@ -221,41 +221,6 @@ fn exact_windows_give_the_codes_of_the_whole_picture() {
 }
 
 #[test]
-fn windows_stay_close_to_the_whole_picture() {
-    let vqgan = network(&config());
-    let (h, w, edge) = (40, 48, 4 * 4);
-    let codes = codes(&vqgan, h, w, 0);
-    let inner = s![.., .., edge..h * 4 - edge, edge..w * 4 - edge];
-    let whole = vqgan.decode(codes.clone());
-    for (window, margin) in [(16, 3), (16, 8), (24, 3), (24, 8)] {
-        for statistics in [
-            Statistics::PerWindow,
-            Statistics::Sampled(4),
-            Statistics::Sampled(9),
-        ] {
-            let tiling = Tiling {
-                window,
-                blend: 1,
-                margin,
-                statistics,
-            };
-            let tiled = vqgan.decode_tiled(codes.clone(), &tiling);
-            let tiled = Tensor::<1>::from_floats(tiled.values.as_slice(), &Device::default());
-            let apart = tiled.reshape(whole.dims()) - whole.clone();
-            let rms = apart
-                .slice(inner)
-                .square()
-                .mean()
-                .sqrt()
-                .into_scalar::<f32>();
-            // A level is 1/255 of the range -1..1.
-            let found = rms / 2.0 * 255.0;
-            eprintln!("DEBUG w{window} m{margin} {statistics:?}: {found} levels");
-        }
-    }
-}
-
-#[test]
 fn one_window_is_the_whole_picture() {
     let vqgan = network(&config());
     let codes = codes(&vqgan, 4, 3, 0);

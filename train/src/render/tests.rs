@@ -151,7 +151,8 @@ fn loader(batch: RenderBatch) -> Arc<dyn DataLoader<RenderBatch>> {
 #[test]
 fn burns_learner_runs_render_and_optimize() {
     let batch = toy(Decoding::Ar);
-    let mut by_hand = learner(Decoding::Ar, 40);
+    let start = learner(Decoding::Ar, 40);
+    let mut by_hand = start.clone();
     for _ in 0..6 {
         render_and_optimize(&mut by_hand, &batch, |_, _| true);
     }
@@ -163,7 +164,7 @@ fn burns_learner_runs_render_and_optimize() {
             .with_training_strategy(TrainingStrategy::Custom(strategy))
             .renderer(Box::new(Silent))
             .num_epochs(2)
-            .launch(learner(Decoding::Ar, 40));
+            .launch(start);
     assert!(result.error.is_none() && result.interrupted.is_none());
     let losses = |task: &RenderTask| -> Tensor<1> {
         burn::train::InferenceStep::step(task, batch.clone())
@@ -178,6 +179,7 @@ fn burns_learner_runs_render_and_optimize() {
 #[test]
 fn the_strategy_keeps_to_its_budget() {
     let batch = toy(Decoding::Ar);
+    let start = learner(Decoding::Ar, 40);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(3)));
     let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
@@ -186,8 +188,8 @@ fn the_strategy_keeps_to_its_budget() {
             .with_training_strategy(TrainingStrategy::Custom(strategy))
             .renderer(Box::new(Silent))
             .num_epochs(50)
-            .launch(learner(Decoding::Ar, 40));
-    let mut by_hand = learner(Decoding::Ar, 40);
+            .launch(start.clone());
+    let mut by_hand = start;
     let mut updates = 0;
     while updates < 3 {
         render_and_optimize(&mut by_hand, &batch, |_, _| {

@@ -54,7 +54,6 @@ pub struct PatchDiscriminator {
 
 /// One layer of a [`PatchDiscriminator`].
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a dozen of them exist")]
 pub enum Layer {
     /// A 4 × 4 convolution.
     Conv(Conv2d),

@@ -245,8 +245,10 @@ mod tests {
         };
         let range = Distribution::Uniform(-1.0, 1.0);
         Game {
-            vqgan: config.init(&device),
-            discriminator: PatchDiscriminatorConfig { width: 4, depth: 2 }.init(&device),
+            vqgan: crate::materialize::materialize(config.init(&device)),
+            discriminator: crate::materialize::materialize(
+                PatchDiscriminatorConfig { width: 4, depth: 2 }.init(&device),
+            ),
             pixels: Tensor::random([2, 3, 16, 16], range, &device),
         }
     }
