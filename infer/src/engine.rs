@@ -1,4 +1,4 @@
-//! Algorithm 2 of [P]: paint a token grid along a route, patch after patch.
+//! Algorithm 2 of \[P\]: paint a token grid along a route, patch after patch.
 
 use std::ops::ControlFlow;
 

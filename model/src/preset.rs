@@ -1,4 +1,4 @@
-//! Presets named by the columns of [P] Tab. 1, in the sizes of [P] Tab. 7b.
+//! Presets named by the columns of \[P\] Tab. 1, in the sizes of \[P\] Tab. 7b.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::patch::{Extent, GridSize, TokenSize};
 use crate::render::{Decoding, Feed, RendererConfig, Transfer};
 
-/// A column of [P] Tab. 1. Outpainting has none: it uses the weights of [`Preset::T2iHd`].
+/// A column of \[P\] Tab. 1. Outpainting has none: it uses the weights of [`Preset::T2iHd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
@@ -28,9 +28,9 @@ pub enum Preset {
 pub enum Size {
     /// Ours, for tests: 4 layers of width 256, 1024 codes, patches of 8 × 8 tokens.
     Tiny,
-    /// 202 M parameters ([P] Tab. 7b).
+    /// 202 M parameters (\[P\] Tab. 7b).
     Base,
-    /// 809 M parameters ([P] Tab. 1).
+    /// 809 M parameters (\[P\] Tab. 1).
     Large,
 }
 
@@ -45,7 +45,7 @@ pub struct Recipe {
     pub grid: GridSize,
     /// Passes over the data set.
     pub epochs: usize,
-    /// Pictures or clips per update. [P] Tab. 1 has 512 for text to image; its text, [N] and [A]
+    /// Pictures or clips per update. \[P\] Tab. 1 has 512 for text to image; its text, \[N\] and \[A\]
     /// have 256 (page §9.13).
     pub batch: usize,
     /// Peak learning rate.
@@ -203,7 +203,7 @@ impl fmt::Display for Size {
 mod tests {
     use super::*;
 
-    /// [N] Tab. 4b, [P] Tab. 7b: 202 M and 809 M, counted on the conditional image model.
+    /// \[N\] Tab. 4b, \[P\] Tab. 7b: 202 M and 809 M, counted on the conditional image model.
     #[test]
     fn parameter_counts_are_the_papers_within_one_percent() {
         for (size, paper) in [(Size::Base, 202e6), (Size::Large, 809e6)] {
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// [P] Tab. 1, column by column: patches, extent (w, h, f), epochs, text, batch.
+    /// \[P\] Tab. 1, column by column: patches, extent (w, h, f), epochs, text, batch.
     #[test]
     fn table_1() {
         let rows = [

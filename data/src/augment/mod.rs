@@ -76,7 +76,7 @@ impl Pipeline {
     }
 
     /// What large datasets are trained with: RandomResizedCrop, RandomHorizontalFlip, ColorJitter
-    /// ([A] training details).
+    /// (\[A\] training details).
     #[must_use]
     pub fn standard(px: usize) -> Self {
         let steps = vec![
@@ -87,7 +87,7 @@ impl Pipeline {
         Self { px, steps }
     }
 
-    /// What a single picture is trained with: Mirror, Rotation, Noise and Shear ([A] one-shot
+    /// What a single picture is trained with: Mirror, Rotation, Noise and Shear (\[A\] one-shot
     /// training) on crops near the picture's own scale.
     ///
     /// not in the paper: the ranges. Ours keep objects recognizable: at most 8 degrees of slant,

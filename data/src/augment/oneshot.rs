@@ -1,4 +1,4 @@
-//! What a single picture is trained with on top: Mirror, Rotation, Noise, Shear ([A] one-shot
+//! What a single picture is trained with on top: Mirror, Rotation, Noise, Shear (\[A\] one-shot
 //! training).
 
 use super::crop::between;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PatchIndex;
 
-/// Reach of the context in patches, along each axis ([P] Tab. 1, which writes (ew, eh, ef); [N]
+/// Reach of the context in patches, along each axis (\[P\] Tab. 1, which writes (ew, eh, ef); \[N\]
 /// writes h first).
 ///
 /// Rows and columns reach both ways, frames only into the past.
@@ -35,7 +35,7 @@ impl Extent {
     }
 
     /// Gives the row of the relative position table for a patch at `there` looked at from `here`:
-    /// oldest frame first, then rows, then columns ([P] Fig. 7).
+    /// oldest frame first, then rows, then columns (\[P\] Fig. 7).
     ///
     /// # Panics
     /// When `there` is out of reach.

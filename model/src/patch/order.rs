@@ -1,4 +1,4 @@
-//! The four orders of the Arbitrary Direction Controller ([P] §3.2, [N] §3.1.3).
+//! The four orders of the Arbitrary Direction Controller (\[P\] §3.2, \[N\] §3.1.3).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,13 +9,13 @@ use super::{GridSize, PatchIndex};
 /// Frames are always the slowest axis and go forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Order {
-    /// Columns from the left, each from the top. ω (↓→) in [P], Down-Right-Forward in [N].
+    /// Columns from the left, each from the top. ω (↓→) in \[P\], Down-Right-Forward in \[N\].
     DownRight,
-    /// Columns from the right, each from the top. ω* (↓←) in [P], Down-Left-Forward in [N].
+    /// Columns from the right, each from the top. ω* (↓←) in \[P\], Down-Left-Forward in \[N\].
     DownLeft,
-    /// Rows from the top, each from the left. ζ (→↓) in [P], Right-Down-Forward in [N].
+    /// Rows from the top, each from the left. ζ (→↓) in \[P\], Right-Down-Forward in \[N\].
     RightDown,
-    /// Rows from the bottom, each from the left. ζ* (→↑) in [P], Right-Up-Forward in [N].
+    /// Rows from the bottom, each from the left. ζ* (→↑) in \[P\], Right-Up-Forward in \[N\].
     RightUp,
 }
 
@@ -33,7 +33,7 @@ impl Order {
         self as usize
     }
 
-    /// Gives the 0-based time at which a place of the grid is reached: T(i, j, k, r) of [P] Eq. 6.
+    /// Gives the 0-based time at which a place of the grid is reached: T(i, j, k, r) of \[P\] Eq. 6.
     ///
     /// # Panics
     /// When the place lies outside the grid.
@@ -66,7 +66,7 @@ impl Order {
     }
 
     /// Gives every place of a box in the order it is written. The same order walks the patches of
-    /// a grid and the tokens inside a patch ([P] Fig. 6).
+    /// a grid and the tokens inside a patch (\[P\] Fig. 6).
     pub fn walk(self, grid: GridSize) -> impl Iterator<Item = PatchIndex> {
         (0..grid.count()).map(move |rank| self.index(rank, grid))
     }
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// [P] Fig. 6, training orders: the numbers written on a 2 × 3 grid, row by row, from 1.
+    /// \[P\] Fig. 6, training orders: the numbers written on a 2 × 3 grid, row by row, from 1.
     #[test]
     fn figure_6_training_orders() {
         let grid = GridSize { f: 1, h: 2, w: 3 };

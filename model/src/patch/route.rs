@@ -34,7 +34,7 @@ pub struct Step {
     pub index: PatchIndex,
     /// Order in which its tokens are written.
     pub order: Order,
-    /// Given from outside: it only fills the pool ([P] §3.3.2, pre-caching).
+    /// Given from outside: it only fills the pool (\[P\] §3.3.2, pre-caching).
     pub known: bool,
     /// Select(n): earlier patches within the extent, in route order.
     pub context: Vec<ContextEntry>,
@@ -115,7 +115,7 @@ impl Route {
         Ok(Self::from_visits(grid, extent, visits.collect()))
     }
 
-    /// Gives the circular outpainting route ([P] Fig. 6 right, [A] §C): the known rectangle first,
+    /// Gives the circular outpainting route (\[P\] Fig. 6 right, \[A\] §C): the known rectangle first,
     /// then passes to the left, down, right and up, each adding one line of patches along the
     /// whole side of what is known so far, until the grid is full. Frames are circled in turn.
     ///
@@ -303,7 +303,7 @@ mod tests {
         Route::full(grid, Extent { w: 1, h: 1, f: 1 }, Order::DownRight).expect("not empty")
     }
 
-    /// [P] Fig. 7: the context of patch 27 and the rows of the position table, as letters a…r.
+    /// \[P\] Fig. 7: the context of patch 27 and the rows of the position table, as letters a…r.
     #[test]
     fn figure_7_context_and_rows_of_patch_27() {
         let route = cube();
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(route.extent().own_row(), 13);
     }
 
-    /// [P] Fig. 8: the patch in the middle sees everything before it.
+    /// \[P\] Fig. 8: the patch in the middle sees everything before it.
     #[test]
     fn figure_8_patch_14_sees_1_to_13() {
         let numbers: Vec<_> = cube().steps()[13]
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(numbers, (1..=13).collect::<Vec<_>>());
     }
 
-    /// [P] Fig. 6 right: a 2 × 2 picture in a 7 × 8 grid gets 52 new patches, in a circle.
+    /// \[P\] Fig. 6 right: a 2 × 2 picture in a 7 × 8 grid gets 52 new patches, in a circle.
     #[test]
     fn figure_6_outpainting_circle() {
         let grid = GridSize { f: 1, h: 7, w: 8 };

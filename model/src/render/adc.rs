@@ -1,5 +1,5 @@
 //! Arbitrary Direction Controller at the level of tokens: cutting patches out of a token grid,
-//! pasting them back, and the embedding of a token's place ([P] §3.2).
+//! pasting them back, and the embedding of a token's place (\[P\] §3.2).
 //!
 //! Splitting a picture into a sequence of patches is [`crate::patch::Route`].
 
@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 use super::transformer::Renderer;
 use crate::patch::{GridSize, Order, PatchIndex, TokenSize};
 
-/// Gives the place of each token inside its patch, in the order it is written ([P] Fig. 6).
+/// Gives the place of each token inside its patch, in the order it is written (\[P\] Fig. 6).
 pub fn walk_tokens(order: Order, patch: TokenSize) -> Vec<PatchIndex> {
     order
         .walk(GridSize {

@@ -1,4 +1,4 @@
-//! Attention over own and context keys ([P] Eq. 9–10). Axes: `b` batch, `h` heads here, `m` tokens
+//! Attention over own and context keys (\[P\] Eq. 9–10). Axes: `b` batch, `h` heads here, `m` tokens
 //! that look, `s` tokens looked at, `d` width.
 
 use burn::module::Module;

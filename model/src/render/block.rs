@@ -1,4 +1,4 @@
-//! One layer of the render transformer ([P] Eq. 9–11, [N] Eq. 5). Axes: `b` batch, `n` context
+//! One layer of the render transformer (\[P\] Eq. 9–11, \[N\] Eq. 5). Axes: `b` batch, `n` context
 //! patches, `m` tokens of the patch, `s` tokens looked at, `d` width.
 
 use burn::module::{Module, Param};

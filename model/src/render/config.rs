@@ -30,7 +30,7 @@ pub enum Decoding {
     Pnar,
 }
 
-/// Where the relative position embedding is fed in ([P] Tab. 6).
+/// Where the relative position embedding is fed in (\[P\] Tab. 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Feed {
@@ -40,7 +40,7 @@ pub enum Feed {
     Post,
 }
 
-/// What a cache is computed from ([N] Tab. 4d, [P] Tab. 6).
+/// What a cache is computed from (\[N\] Tab. 4d, \[P\] Tab. 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transfer {

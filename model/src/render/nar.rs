@@ -1,5 +1,5 @@
 //! NAR and the pass it shares with P-NAR: masked places are predicted at once, and a second, clean
-//! pass fills the cache ([N] §3.2).
+//! pass fills the cache (\[N\] §3.2).
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 

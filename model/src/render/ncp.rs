@@ -1,4 +1,4 @@
-//! Nearby Context Pool ([P] §3.3, Eq. 12): the caches of patches that later patches will see.
+//! Nearby Context Pool (\[P\] §3.3, Eq. 12): the caches of patches that later patches will see.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use super::attention::KeyValues;
 use crate::patch::{Step, Wave};
 
-/// Cache a_n of a patch for training: the inputs of all L layers, `[b, m, d]` each ([P] Eq. 12).
+/// Cache a_n of a patch for training: the inputs of all L layers, `[b, m, d]` each (\[P\] Eq. 12).
 ///
 /// Never holds a graph: gradients live and die inside one step.
 #[derive(Debug, Clone)]

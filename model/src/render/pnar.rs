@@ -1,4 +1,4 @@
-//! P-NAR: rounds that predict every masked place, keep the surest and mask the rest again ([N]
+//! P-NAR: rounds that predict every masked place, keep the surest and mask the rest again (\[N\]
 //! §3.2; counts and temperatures as fixed in page §4).
 
 use std::f64::consts::{FRAC_PI_2, PI};

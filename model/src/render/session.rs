@@ -165,7 +165,7 @@ impl Session {
         &self.config
     }
 
-    /// Fills caches from known tokens: the clean, teacher-forced pass ([P] §3.3.2, pre-caching).
+    /// Fills caches from known tokens: the clean, teacher-forced pass (\[P\] §3.3.2, pre-caching).
     ///
     /// # Panics
     /// When a token is not given.

@@ -61,7 +61,7 @@ impl Decoder {
     /// Gives a picture, not clamped.
     ///
     /// `guide` holds one feature map per level, index 0 at full resolution; each is added after
-    /// the blocks of its level ([P] Fig. 9).
+    /// the blocks of its level (\[P\] Fig. 9).
     ///
     /// # Shapes
     /// `[b, z, h, w]` on the token grid to `[b, 3, h·stride, w·stride]`.

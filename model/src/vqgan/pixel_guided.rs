@@ -1,4 +1,4 @@
-//! A decoder that sees the frame before ([P] Fig. 9), so that moving pictures do not flicker.
+//! A decoder that sees the frame before (\[P\] Fig. 9), so that moving pictures do not flicker.
 //!
 //! The guide mirrors the decoder: at every resolution it turns the previous frame into features
 //! that are added to the decoder's. Tokens mean the same as in the plain [`Vqgan`], whose encoder

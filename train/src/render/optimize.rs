@@ -1,4 +1,4 @@
-//! Algorithm 1 of [N]: render-and-optimize, and the Burn strategy around it.
+//! Algorithm 1 of \[N\]: render-and-optimize, and the Burn strategy around it.
 
 use std::sync::Arc;
 

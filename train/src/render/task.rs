@@ -23,7 +23,7 @@ pub type Masks = Vec<Vec<bool>>;
 pub struct RenderBatch {
     /// Their tokens.
     pub tokens: TokenGrid,
-    /// The route all of them take ([N] §3.1.3: one batch, one order).
+    /// The route all of them take (\[N\] §3.1.3: one batch, one order).
     pub route: Arc<Route>,
     /// Text states `[b, t, d_text]`, for conditional models.
     pub text: Option<Tensor<3>>,
@@ -172,7 +172,7 @@ impl ModuleVisitor for FillZeros<'_> {
     }
 }
 
-/// The "accumulated" ablation ([N] Tab. 4c): one update per picture over the mean loss, which is
+/// The "accumulated" ablation (\[N\] Tab. 4c): one update per picture over the mean loss, which is
 /// what a stock Burn strategy does with this step. The losses of all patches are the output.
 impl TrainStep for RenderTask {
     type Input = RenderBatch;
