@@ -90,8 +90,19 @@ fn each_row<E>(
     let codes = Tensor::from_data(data, &run.vqgan.quantize.embedding.weight.device());
     let rim = RIM * run.vqgan_config.stride();
     let (top, left) = (rim + layout.margin.y, rim + layout.margin.x);
+    // What is known whole is put back, so it need not be decoded.
+    let stride = run.vqgan_config.stride();
+    let wanted = |[rows, columns]: [Range<usize>; 2]| {
+        let inside = |tokens: Range<usize>, origin: usize, start: usize, length: usize| {
+            tokens.start * stride >= origin + start
+                && tokens.end * stride <= origin + start + length
+        };
+        !known.is_some_and(|Known { picture, at }| {
+            inside(rows, top, at.y, picture.h()) && inside(columns, left, at.x, picture.w())
+        })
+    };
     run.vqgan
-        .decode_bands(codes, &run.tiling(), Sweep::Down, |band| {
+        .decode_bands(codes, &run.tiling(), Sweep::Down, wanted, |band| {
             for row in 0..band.size[0] {
                 let Some(y) = (band.start[0] + row).checked_sub(top) else {
                     continue;

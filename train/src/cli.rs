@@ -14,7 +14,7 @@ use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::Decoding;
 
-use crate::one_shot::{self, OneShotConfig, Outcome, Progress, Watch};
+use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
 use crate::weights::{self, WeightsArgs};
 
@@ -47,6 +47,9 @@ struct OneShotArgs {
     /// Wall time of the whole training, such as 90s, 20m or 1h30m.
     #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
     budget: Duration,
+    /// Go on from the networks and the config of this run instead of from nothing.
+    #[arg(long, value_name = "RUN", conflicts_with = "renderer")]
+    from: Option<PathBuf>,
     /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -134,7 +137,10 @@ fn config(args: &ConfigArgs) -> anyhow::Result<()> {
 fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     let defaults = OneShotConfig {
         seed: args.seed,
-        ..OneShotConfig::new(args.renderer)
+        ..match &args.from {
+            Some(run) => OneShotConfig::of_run(run)?,
+            None => OneShotConfig::new(args.renderer),
+        }
     };
     let mut config = overlay(&defaults, &args.set).map_err(Misuse)?;
     if let Some(problem) = config.problem() {
@@ -143,10 +149,18 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     if args.budget.is_zero() {
         return Err(Misuse("--budget must be longer than nothing".into()).into());
     }
+    if config.stage_one_share == 0.0 && args.from.is_none() {
+        let text = "stage_one_share=0 needs a VQGAN to start from: --from RUN";
+        return Err(Misuse(text.into()).into());
+    }
     let picture = Picture::read(&args.picture)?;
     fit_crops(&mut config, &picture).map_err(anyhow::Error::msg)?;
     claim(&args.out, args.force)?;
     let device = args.device.open()?;
+    let start = match &args.from {
+        Some(run) => Start::from_run(&config, run, &device)?,
+        None => Start::fresh(&config, &device),
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = stop.clone();
     // A second program in one process keeps the first handler; the flag is then never set.
@@ -163,16 +177,16 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
         report: &mut report,
         stop: &stop,
     };
-    let outcome = one_shot::run(
-        &config,
-        &picture,
-        &name,
-        args.budget,
-        &device,
-        &args.out,
-        watch,
-    )
-    .with_context(|| format!("run {}", args.out.display()))?;
+    let job = Job {
+        config: &config,
+        picture: &picture,
+        source: &name,
+        budget: args.budget,
+        device: &device,
+        out: &args.out,
+    };
+    let outcome = one_shot::run(&job, start, watch)
+        .with_context(|| format!("run {}", args.out.display()))?;
     bar.finish_and_clear();
     println!("{}", summary(&outcome, &args.out));
     Ok(())

@@ -108,6 +108,42 @@ fn one_shot_leaves_a_run_within_its_budget() {
     );
 }
 
+#[test]
+fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
+    let place = Place::new();
+    let run = |words: &str| {
+        let output = place.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words}: {error}");
+    };
+    let read = |name: &str| std::fs::read(place.path(name)).expect("the run has this file");
+    run(&format!(
+        "one-shot @in.png --out @run --budget 3s --quiet {SMALL}"
+    ));
+    let more = "--device cpu --budget 2s --quiet --set stage_one_share=0";
+    run(&format!(
+        "one-shot @in.png --out @more --from @run {more}"
+    ));
+    assert_eq!(
+        read("more/vqgan/weights.bpk"),
+        read("run/vqgan/weights.bpk")
+    );
+    assert_ne!(
+        read("more/renderer/weights.bpk"),
+        read("run/renderer/weights.bpk")
+    );
+    let report = String::from_utf8(read("more/report.json")).expect("JSON");
+    assert!(report.contains("\"vqgan_steps\": 0"), "{report}");
+
+    let another = "--from @run --out @other --device cpu --set renderer.d_model=128";
+    let refusal = "the renderer of";
+    place.refused(&format!("one-shot @in.png {another}"), 1, refusal);
+    let nothing = "--from @nothing --out @other --device cpu";
+    place.refused(&format!("one-shot @in.png {nothing}"), 1, "nothing");
+    let nowhere = format!("one-shot @in.png --out @other {SMALL} --set stage_one_share=0");
+    place.refused(&nowhere, 2, "--from");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_with_usable_weights() {

@@ -1,15 +1,43 @@
-//! Processor kernels for the two things a VQGAN spends its time on: 3 × 3 convolutions, and group
-//! normalization followed by swish. Slices in, vectors out, no tensors.
+//! Processor kernels for what painting and VQGANs spend their time on: 3 × 3 convolutions, group
+//! normalization followed by swish, and the attention and products of tokens that are written one
+//! by one. Slices in, vectors out, no tensors.
 //!
 //! A crate of its own so that it is optimized in every profile. All maps are `[b, c, h, w]`,
 //! row-major. Loops are written over fixed-size arrays, which the compiler turns into vector
 //! registers; [`pulp`] runs them with the instruction set of the processor at hand.
 
+pub mod attend;
 pub mod conv3x3;
+pub mod few_rows;
 pub mod norm_swish;
 
 /// Multiplies and adds, in one instruction where the processor has one.
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// e^x to about 2e-7, for x in −87..87; what lies beyond is taken for the nearer end.
+#[inline(always)]
+fn exp<const FUSED: bool>(x: f32) -> f32 {
+    // e^x = 2^n · e^r with |r| ≤ ln 2 / 2. Adding 1.5 · 2^23 rounds to an integer, which then
+    // stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.0, 87.0);
+    let shifted = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = multiply_add::<FUSED>(n, -LN_2_HIGH, x);
+    let r = multiply_add::<FUSED>(n, -LN_2_LOW, r);
+    let mut power = 1.0 / 720.0;
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        power = multiply_add::<FUSED>(power, r, coefficient);
+    }
+    let two_to_n = shifted
+        .to_bits()
+        .wrapping_sub(ROUND.to_bits())
+        .wrapping_add(127)
+        << 23;
+    power * f32::from_bits(two_to_n)
 }

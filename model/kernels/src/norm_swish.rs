@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::multiply_add;
+use crate::{exp, multiply_add};
 
 /// Numbers that are summed side by side.
 const LANES: usize = 32;
@@ -272,26 +272,5 @@ fn across(lanes: &[f32; LANES]) -> f64 {
 /// 1 / (1 + exp(−v)), to about 2e-7.
 #[inline(always)]
 fn sigmoid<const FUSED: bool>(value: f32) -> f32 {
-    // exp(−v) = 2^n · e^r with |r| ≤ ln 2 / 2. Adding 1.5 · 2^23 rounds to an integer, which then
-    // stands in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let exponent = (-value).clamp(-87.0, 87.0);
-    let shifted = multiply_add::<FUSED>(exponent, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = multiply_add::<FUSED>(n, -LN_2_HIGH, exponent);
-    let r = multiply_add::<FUSED>(n, -LN_2_LOW, r);
-    let mut power = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        power = multiply_add::<FUSED>(power, r, coefficient);
-    }
-    let two_to_n = f32::from_bits(
-        shifted
-            .to_bits()
-            .wrapping_sub(ROUND.to_bits())
-            .wrapping_add(127)
-            << 23,
-    );
-    1.0 / multiply_add::<FUSED>(power, two_to_n, 1.0)
+    1.0 / (exp::<FUSED>(-value) + 1.0)
 }

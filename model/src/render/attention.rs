@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
+use burn::tensor::module::linear;
 
 use super::config::HEAD_WIDTH;
 
@@ -38,7 +39,7 @@ impl Attention {
 
     /// Projects normalized states `[b, m, d]` to queries `[b, heads, m, 64]`.
     pub(super) fn queries(&self, states: Tensor<3>) -> Tensor<4> {
-        split_heads(self.q.forward(states))
+        split_heads(project(&self.q, states))
     }
 
     /// Attends and projects out: softmax(QKᵀ/√64 + bias) V, `[b, m, d]`.
@@ -59,9 +60,49 @@ impl Attention {
             Some(bias) => scores + bias,
             None => scores,
         };
-        self.o
-            .forward(merge_heads(softmax(scores, 3).matmul(pairs.values)))
+        let heads = softmax(scores, 3).matmul(pairs.values);
+        project(&self.o, merge_heads(heads))
     }
+
+    /// [`attend`](Self::attend) of single queries over buffers of which the first `seen` places are
+    /// written. The bias must hide the rest, for backends that have no use for `seen`.
+    ///
+    /// # Shapes
+    /// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`.
+    pub(super) fn attend_written(
+        &self,
+        queries: Tensor<4>,
+        pairs: KeyValues,
+        bias: Tensor<4>,
+        seen: usize,
+    ) -> Tensor<3> {
+        #[cfg(feature = "flex")]
+        if super::flex::takes(&queries) {
+            let heads = super::flex::attend(queries, pairs, bias, seen);
+            return project(&self.o, merge_heads(heads));
+        }
+        let _ = seen;
+        self.attend(queries, pairs, Some(bias))
+    }
+}
+
+/// Applies a linear layer to states `[b, m, d]`.
+pub(super) fn project(layer: &Linear, states: Tensor<3>) -> Tensor<3> {
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    project_by(states, layer.weight.val(), bias)
+}
+
+/// Gives x W + bias for states `[b, m, k]`, weight `[k, n]` and bias `[n]`.
+pub(super) fn project_by(
+    states: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if states.dims()[1] == 1 && super::flex::takes(&states) {
+        return super::flex::project(states, weight, bias);
+    }
+    linear(states, weight, bias)
 }
 
 /// Splits the width into heads: `[b, s, d]` to `[b, heads, s, 64]`.

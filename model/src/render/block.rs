@@ -6,7 +6,7 @@ use burn::nn::{LayerNorm, Linear};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Int, Tensor};
 
-use super::attention::{Attention, KeyValues, split_heads};
+use super::attention::{Attention, KeyValues, project, split_heads};
 
 /// GEGLU: value ⊙ gelu(gate), exact erf; the value half comes first (page §7).
 #[derive(Module, Debug)]
@@ -17,11 +17,11 @@ pub(super) struct FeedForward {
 
 impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let expanded = self.expand.forward(x);
+        let expanded = project(&self.expand, x);
         let half = expanded.dims()[2] / 2;
         let value = expanded.clone().narrow(2, 0, half);
         let gate = expanded.narrow(2, half, half);
-        self.contract.forward(value * gelu(gate))
+        project(&self.contract, value * gelu(gate))
     }
 }
 

@@ -9,6 +9,8 @@ pub mod ar;
 mod attention;
 mod block;
 mod config;
+#[cfg(feature = "flex")]
+mod flex;
 pub mod nar;
 mod ncp;
 pub mod pnar;

@@ -4,12 +4,11 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::HEAD_WIDTH;
 use super::adc::TokenGrid;
-use super::attention::KeyValues;
+use super::attention::{KeyValues, project_by};
 use super::block::{Block, LayerContext};
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
@@ -102,7 +101,7 @@ impl Fused {
     /// Projects normalized states `[b, 1, d]` to queries and a pair, `[b, heads, 1, 64]` each.
     pub(super) fn forward(&self, states: Tensor<3>) -> (Tensor<4>, KeyValues) {
         let [b, _, d] = states.dims();
-        let all = linear(states, self.weight.clone(), Some(self.bias.clone()));
+        let all = project_by(states, self.weight.clone(), Some(self.bias.clone()));
         let all = all.reshape([b, 3 * d / HEAD_WIDTH, 1, HEAD_WIDTH]); // [b, 3 heads, 1, 64]
         let heads = d / HEAD_WIDTH;
         let part = |n: usize| all.clone().narrow(1, n * heads, heads);
@@ -405,7 +404,7 @@ impl Session {
     /// Gives the scores of every code, `[b, m, v]`.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let bias = self.renderer.head.bias.val();
-        linear(self.renderer.norm.forward(z), self.head.clone(), Some(bias))
+        project_by(self.renderer.norm.forward(z), self.head.clone(), Some(bias))
     }
 
     pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {

@@ -262,7 +262,7 @@ fn bands_come_in_order_and_make_up_the_picture() {
             }
             Ok::<_, Infallible>(())
         };
-        let Ok(()) = vqgan.decode_bands(codes.clone(), &tiling, sweep, &mut check);
+        let Ok(()) = vqgan.decode_bands(codes.clone(), &tiling, sweep, |_| true, &mut check);
         assert_eq!(seen, whole.size[axis]);
     }
 }
@@ -277,7 +277,8 @@ fn an_error_of_the_reader_of_bands_ends_the_decoding() {
         statistics: Statistics::PerWindow,
     };
     let mut n_bands = 0;
-    let full = vqgan.decode_bands(codes(&vqgan, 6, 2, 0), &tiling, Sweep::Down, |_| {
+    let (codes, all) = (codes(&vqgan, 6, 2, 0), |_| true);
+    let full = vqgan.decode_bands(codes, &tiling, Sweep::Down, all, |_| {
         n_bands += 1;
         if n_bands == 2 {
             Err("disk full")
@@ -286,4 +287,42 @@ fn an_error_of_the_reader_of_bands_ends_the_decoding() {
         }
     });
     assert_eq!((full, n_bands), (Err("disk full"), 2));
+}
+
+#[test]
+fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
+    let vqgan = network(&config());
+    let codes = codes(&vqgan, 14, 15, 0);
+    let tiling = Tiling {
+        window: 4,
+        blend: 1,
+        margin: 1,
+        statistics: Statistics::Sampled(4),
+    };
+    let whole = vqgan.decode_tiled(codes.clone(), &tiling);
+    let (rows, columns) = (2..12, 2..13);
+    let n_left_out = std::cell::Cell::new(0);
+    let wanted = |[r, c]: [std::ops::Range<usize>; 2]| {
+        let inside = rows.start <= r.start
+            && r.end <= rows.end
+            && columns.start <= c.start
+            && c.end <= columns.end;
+        n_left_out.set(n_left_out.get() + usize::from(inside));
+        !inside
+    };
+    let mut n_rows = 0;
+    let check = |band: Band| {
+        let [h, w] = band.size;
+        for (at, value) in band.values.iter().enumerate() {
+            let (channel, row, column) = (at / (h * w), band.start[0] + at / w % h, at % w);
+            if !(rows.contains(&(row / 4)) && columns.contains(&(column / 4))) {
+                let expected = whole.values[(channel * 56 + row) * 60 + column];
+                assert!((value - expected).abs() < 1e-6, "{row} {column}");
+            }
+        }
+        n_rows += h;
+        Ok::<_, Infallible>(())
+    };
+    let Ok(()) = vqgan.decode_bands(codes, &tiling, Sweep::Down, wanted, check);
+    assert_eq!((n_rows, n_left_out.get()), (56, 4));
 }

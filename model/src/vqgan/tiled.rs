@@ -78,6 +78,9 @@ pub struct Window {
 impl Vqgan {
     /// Gives the picture of a grid of codes in bands, as they are finished.
     ///
+    /// `wanted` is asked for each window whether anything of it is looked at: it gets the rows and
+    /// columns of tokens in whose pixels the window is seen. Elsewhere the bands are zero.
+    ///
     /// # Shapes
     /// `codes`: `[1, h, w]`; the bands have three channels and positions in pixels.
     ///
@@ -88,6 +91,7 @@ impl Vqgan {
         codes: Tensor<3, Int>,
         tiling: &Tiling,
         sweep: Sweep,
+        wanted: impl Fn([Range<usize>; 2]) -> bool,
         emit: impl FnMut(Band) -> Result<(), E>,
     ) -> Result<(), E> {
         let [b, h, w] = codes.dims();
@@ -103,7 +107,7 @@ impl Vqgan {
             let last = self.decoder.pass(features, None, norms);
             Ok(last.map(|last| conv2d(&self.decoder.conv_out, last)))
         };
-        tiling.run([h, w], self.stride(), sweep, pass, emit)
+        tiling.run([h, w], [3, self.stride()], sweep, wanted, pass, emit)
     }
 
     /// Gives the whole picture of a grid of codes.
@@ -117,7 +121,7 @@ impl Vqgan {
             whole.paste(&band);
             Ok::<_, Infallible>(())
         };
-        let Ok(()) = self.decode_bands(codes, tiling, Sweep::Down, paste);
+        let Ok(()) = self.decode_bands(codes, tiling, Sweep::Down, |_| true, paste);
         whole
     }
 
@@ -138,13 +142,14 @@ impl Vqgan {
         mut read: impl FnMut(&Window) -> Result<Tensor<4>, E>,
     ) -> Result<Tensor<3, Int>, E> {
         let device = self.quantize.embedding.weight.device();
+        let [_, code_dim] = self.quantize.embedding.weight.dims();
         let mut codes = Vec::new();
         let pass = |windows: &[Window], norms: &mut Norms<'_>| {
             let pixels = windows.iter().map(&mut read).collect::<Result<_, E>>()?;
             let features = self.encoder.pass(Tensor::cat(pixels, 0), norms);
             Ok(features.map(|features| conv2d(&self.quant_conv, features)))
         };
-        tiling.run(size, 1, Sweep::Down, pass, |band| {
+        tiling.run(size, [code_dim, 1], Sweep::Down, |_| true, pass, |band| {
             let [h, w] = band.size;
             let latents = Tensor::<1>::from_floats(band.values.as_slice(), &device);
             codes.push(self.nearest(latents.reshape([1, -1, h as i32, w as i32])));
@@ -184,12 +189,13 @@ impl Encoder {
 
 impl Tiling {
     /// Sweeps the windows of a token grid: as often as the statistics need, then once for the
-    /// result, which comes in bands of `scale` values per token and axis.
+    /// result, which comes in bands of `scale` values per token and axis, `channels` deep.
     fn run<E>(
         &self,
         size: [usize; 2],
-        scale: usize,
+        [channels, scale]: [usize; 2],
         sweep: Sweep,
+        wanted: impl Fn([Range<usize>; 2]) -> bool,
         mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
         mut emit: impl FnMut(Band) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -203,24 +209,22 @@ impl Tiling {
         for (n, span) in spans.iter().enumerate() {
             let is_last = n + 1 == spans.len();
             let blend = if is_last { 0 } else { self.blend };
-            let mut band = None;
+            let mut reach = [0..size[0] * scale, 0..size[1] * scale];
+            let start = carried.as_ref().map_or(0, |band| band.start[along]);
+            reach[along] = start..(span.end + blend) * scale;
+            let mut band = Band::of(&reach, channels, carried.as_ref());
             for other in &across_spans {
                 let mut cores = [span.clone(), other.clone()];
                 cores.swap(0, along);
+                if !wanted([0, 1].map(|axis| self.seen(size[axis], &cores[axis]))) {
+                    continue;
+                }
                 let window = self.window_of(size, &cores);
                 let tile = pass(&[window], &mut Norms::given(&moments))?;
                 let tile = on_host(tile.expect("given moments end no pass"));
-                let band = band.get_or_insert_with(|| {
-                    let mut reach = [0..size[0] * scale, 0..size[1] * scale];
-                    let start = carried.as_ref().map_or(0, |band| band.start[along]);
-                    reach[along] = start..(span.end + blend) * scale;
-                    let channels = tile.len() / (window.size[0] * window.size[1] * scale * scale);
-                    Band::of(&reach, channels, carried.as_ref())
-                });
                 let weights = [0, 1].map(|axis| self.fade(size[axis], &cores[axis], scale));
                 band.blend(&tile, &window.scaled(scale), &weights);
             }
-            let band = band.expect("a grid has a window");
             let end = (span.end - blend) * scale;
             let (done, rest) = band.split(along, end);
             emit(done)?;
@@ -324,6 +328,11 @@ impl Tiling {
             size: extent,
             core,
         }
+    }
+
+    /// Gives where along one axis a window has any weight.
+    fn seen(&self, length: usize, core: &Range<usize>) -> Range<usize> {
+        core.start.saturating_sub(self.blend)..length.min(core.end + self.blend)
     }
 
     /// Gives the weight of a window along one axis, for each place it covers.

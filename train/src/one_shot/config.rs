@@ -1,5 +1,8 @@
 //! The numbers of a one-shot training; written to the run as they were used.
 
+use std::path::Path;
+
+use anyhow::Context;
 use nuwa_data::augment::Upright;
 use nuwa_model::patch::{Extent, TokenSize};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
@@ -14,7 +17,7 @@ pub struct OneShotConfig {
     pub seed: u64,
     /// Whether the picture has a top that must stay up: "kept" or "free".
     pub upright: Upright,
-    /// Share of the budget that stage one gets.
+    /// Share of the budget that stage one gets; 0 keeps the VQGAN it starts from.
     pub stage_one_share: f64,
     /// The VQGAN.
     pub vqgan: VqganConfig,
@@ -127,6 +130,17 @@ impl OneShotConfig {
         }
     }
 
+    /// Reads the config that a run was trained with.
+    ///
+    /// # Errors
+    /// When the run has none, or it is not understood.
+    pub fn of_run(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("run.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let understood = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
+        understood.with_context(|| path.display().to_string())
+    }
+
     /// Names the first thing that cannot work, or nothing.
     pub fn problem(&self) -> Option<String> {
         if let Err(error) = self.vqgan.check() {
@@ -171,8 +185,8 @@ impl OneShotConfig {
                 "stage_two.crop_patches must be at least 1",
             ),
             (
-                !(0.05..=0.95).contains(&self.stage_one_share),
-                "stage_one_share must lie between 0.05 and 0.95",
+                !(0.0..=0.95).contains(&self.stage_one_share),
+                "stage_one_share must lie between 0 and 0.95",
             ),
             (
                 !(0.0..1.0).contains(&self.stage_two.smoothing),

@@ -11,7 +11,7 @@ mod stage_one;
 mod stage_two;
 
 pub use config::{OneShotConfig, StageOneConfig, StageTwoConfig};
-pub use run::{Outcome, run};
+pub use run::{Job, Outcome, Start, run};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use nuwa_data::Picture;
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::render::Renderer;
 use nuwa_model::vqgan::Vqgan;
 use serde::{Deserialize, Serialize};
 
 use super::config::OneShotConfig;
 use super::{Watch, stage_one, stage_two};
+use crate::materialize::materialize;
 use crate::schedule::{Budget, Clock};
 use crate::vqgan::codebook::{CodeUsage, codes_on_host};
 
@@ -36,60 +38,122 @@ pub struct Outcome {
     pub stopped: bool,
 }
 
-/// Trains both stages on a picture within `budget` and writes the run: `run.toml` (the effective
-/// config), `vqgan`, `renderer`, `report.json`.
+/// What a training is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Its numbers.
+    pub config: &'a OneShotConfig,
+    /// The picture.
+    pub picture: &'a Picture,
+    /// What the weights say they were trained on.
+    pub source: &'a str,
+    /// Wall time of the whole.
+    pub budget: Duration,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Folder of the run.
+    pub out: &'a Path,
+}
+
+/// The networks a training starts from.
+#[derive(Debug)]
+pub struct Start {
+    pub(super) vqgan: Vqgan,
+    pub(super) renderer: Renderer,
+    /// Whether the codebook still has to find the data.
+    pub(super) fresh: bool,
+}
+
+impl Start {
+    /// Gives random networks of the config's architectures.
+    pub fn fresh(config: &OneShotConfig, device: &Device) -> Self {
+        let device = device.clone().autodiff();
+        Self {
+            vqgan: materialize(config.vqgan.init(&device)),
+            renderer: materialize(config.renderer.init(&device)),
+            fresh: true,
+        }
+    }
+
+    /// Reads the networks of an earlier run.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not have the config's architecture.
+    pub fn from_run(
+        config: &OneShotConfig,
+        folder: &Path,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let device = device.clone().autodiff();
+        let (vqgan, vqgan_config, _) = checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
+        let (renderer, renderer_config, _) =
+            checkpoint::load::<Renderer>(&folder.join("renderer"), &device)?;
+        for (same, name) in [
+            (vqgan_config == config.vqgan, "VQGAN"),
+            (renderer_config == config.renderer, "renderer"),
+        ] {
+            anyhow::ensure!(
+                same,
+                "the {name} of {} has another architecture",
+                folder.display()
+            );
+        }
+        Ok(Self {
+            vqgan,
+            renderer,
+            fresh: false,
+        })
+    }
+}
+
+/// Trains both stages on a picture within the budget and writes the run: `run.toml` (the effective
+/// config), `vqgan`, `renderer`, `report.json`. Weights are written every few minutes, so that the
+/// run can be looked at, and little is lost with the machine.
 ///
 /// # Errors
 /// When the run cannot be written.
-pub fn run(
-    config: &OneShotConfig,
-    picture: &Picture,
-    source: &str,
-    budget: Duration,
-    device: &Device,
-    out: &Path,
-    mut watch: Watch,
-) -> anyhow::Result<Outcome> {
-    let start = Instant::now();
-    std::fs::create_dir_all(out)?;
-    std::fs::write(out.join("run.toml"), toml::to_string_pretty(config)?)?;
+pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let config = job.config;
+    std::fs::create_dir_all(job.out)?;
+    std::fs::write(job.out.join("run.toml"), toml::to_string_pretty(config)?)?;
     let header = |kind| Header {
         kind,
         licence: "that of the picture it was trained on".into(),
-        source: format!("one-shot training on {source}"),
+        source: format!("one-shot training on {}", job.source),
         notes: None,
     };
-    let clock = Clock::start(Budget::Wall(budget.mul_f64(config.stage_one_share)));
-    let (vqgan, vqgan_steps) = stage_one::train(config, picture, &clock, device, &mut watch);
-    checkpoint::save(
-        &vqgan,
-        &header(Kind::Vqgan),
-        &config.vqgan,
-        Precision::Half,
-        &out.join("vqgan"),
-    )?;
-    let (codes, psnr_db) = round_trip(&vqgan, picture, device);
+    let keep_vqgan = |vqgan: &Vqgan| {
+        let (header, folder) = (header(Kind::Vqgan), job.out.join("vqgan"));
+        checkpoint::save(vqgan, &header, &config.vqgan, Precision::Half, &folder)
+    };
+    let keep_renderer = |renderer: &Renderer| {
+        let (header, folder) = (header(Kind::Renderer), job.out.join("renderer"));
+        checkpoint::save(renderer, &header, &config.renderer, Precision::Half, &folder)
+    };
+    let clock = Clock::start(Budget::Wall(job.budget.mul_f64(config.stage_one_share)));
+    let (vqgan, vqgan_steps) = stage_one::train(job, &start, &clock, &mut watch, keep_vqgan)?;
+    keep_vqgan(&vqgan)?;
+    let (codes, psnr_db) = round_trip(&vqgan, job.picture, job.device);
     let mut usage = CodeUsage::new(config.vqgan.n_codes);
     usage.count(&codes);
 
     // Stage two gets what is left, so that the whole keeps to the budget.
-    let left = budget
-        .saturating_sub(start.elapsed())
-        .max(Duration::from_millis(1));
-    let clock = Arc::new(Clock::start(Budget::Wall(left)));
-    let (renderer, renderer_updates) =
-        stage_two::train(config, picture, &vqgan, &clock, device, &mut watch);
-    checkpoint::save(
-        &renderer,
-        &header(Kind::Renderer),
-        &config.renderer,
-        Precision::Half,
-        &out.join("renderer"),
+    let left = job.budget.saturating_sub(began.elapsed());
+    let clock = Clock::start(Budget::Wall(left.max(Duration::from_millis(1))));
+    let (renderer, renderer_updates) = stage_two::train(
+        job,
+        &vqgan,
+        start.renderer,
+        &Arc::new(clock),
+        &mut watch,
+        keep_renderer,
     )?;
+    keep_renderer(&renderer)?;
     let outcome = Outcome {
         vqgan_steps,
         renderer_updates,
-        seconds: start.elapsed().as_secs_f64(),
+        seconds: began.elapsed().as_secs_f64(),
         codes_used: usage.n_used(),
         codes: config.vqgan.n_codes,
         perplexity: usage.perplexity(),
@@ -97,10 +161,29 @@ pub fn run(
         stopped: watch.stopped(),
     };
     std::fs::write(
-        out.join("report.json"),
+        job.out.join("report.json"),
         serde_json::to_string_pretty(&outcome)?,
     )?;
     Ok(outcome)
+}
+
+/// Tells every few minutes that it is time to write the weights.
+pub(super) struct KeepTimer(Instant);
+
+impl KeepTimer {
+    const EVERY: Duration = Duration::from_secs(180);
+
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn is_due(&mut self) -> bool {
+        let due = self.0.elapsed() >= Self::EVERY;
+        if due {
+            self.0 = Instant::now();
+        }
+        due
+    }
 }
 
 /// Sends the largest part of the picture that is whole tokens through the VQGAN; gives its codes

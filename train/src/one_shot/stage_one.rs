@@ -2,14 +2,15 @@
 
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nuwa_data::Picture;
+use nuwa_model::error::Error;
 use nuwa_model::vqgan::Vqgan;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::config::OneShotConfig;
 use super::crops::Crops;
+use super::run::{Job, KeepTimer, Start};
 use super::{Progress, Watch};
 use crate::materialize::materialize;
 use crate::schedule::Clock;
@@ -32,18 +33,24 @@ struct Game {
 
 /// Trains the VQGAN until the clock's budget is spent or the watch says stop.
 ///
-/// Gives the weights off the graph, and the number of steps.
+/// Gives the weights off the graph, and the number of steps. `keep` writes weights now and then.
+///
+/// # Errors
+/// The first error of `keep`.
 pub(super) fn train(
-    config: &OneShotConfig,
-    picture: &Picture,
+    job: &Job,
+    start: &Start,
     clock: &Clock,
-    device: &Device,
     watch: &mut Watch,
-) -> (Vqgan, usize) {
-    let stage = &config.stage_one;
-    let device = device.clone().autodiff();
+    keep: impl Fn(&Vqgan) -> Result<(), Error>,
+) -> Result<(Vqgan, usize), Error> {
+    let (config, stage) = (job.config, &job.config.stage_one);
+    if config.stage_one_share == 0.0 {
+        return Ok((start.vqgan.valid(), 0));
+    }
+    let device = job.device.clone().autodiff();
     let mut rng = StdRng::seed_from_u64(config.seed);
-    let mut crops = Crops::new(picture, stage.crop_px, config.upright, config.seed ^ 1);
+    let mut crops = Crops::new(job.picture, stage.crop_px, config.upright, config.seed ^ 1);
     let adam = || {
         AdamConfig::new()
             .with_beta_1(0.5)
@@ -63,16 +70,18 @@ pub(super) fn train(
             gan_start_step: 0,
             balance_cap: stage.balance_cap,
         },
-        vqgan: materialize(config.vqgan.init(&device)),
+        vqgan: start.vqgan.clone(),
         adam: adam(),
         adversary: materialize(adversary.init(&device)),
         adversary_adam: adam(),
         usage: CodeUsage::new(config.vqgan.n_codes),
     };
-    let first = Picture::stack(&crops.take(stage.batch), &device);
-    let latents = game.vqgan.valid().latents(first.inner());
-    revive(&mut game.vqgan, &game.usage, latents, &mut rng);
-
+    if start.fresh {
+        let first = Picture::stack(&crops.take(stage.batch), &device);
+        let latents = game.vqgan.valid().latents(first.inner());
+        revive(&mut game.vqgan, &game.usage, latents, &mut rng);
+    }
+    let mut timer = KeepTimer::start();
     let (mut steps, mut sum) = (
         0,
         Tensor::<1>::zeros([1], &device.clone().without_autodiff()),
@@ -93,6 +102,9 @@ pub(super) fn train(
             }
             game.usage = CodeUsage::new(config.vqgan.n_codes);
         }
+        if timer.is_due() {
+            keep(&game.vqgan.valid())?;
+        }
         if steps % REPORT_EVERY == 0 {
             let loss = f64::from(sum.clone().into_scalar::<f32>()) / REPORT_EVERY as f64;
             sum = sum.zeros_like();
@@ -109,7 +121,7 @@ pub(super) fn train(
             });
         }
     }
-    (game.vqgan.valid(), steps)
+    Ok((game.vqgan.valid(), steps))
 }
 
 impl Game {

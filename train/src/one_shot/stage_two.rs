@@ -7,6 +7,7 @@ use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor};
 use burn::train::Learner;
 use nuwa_data::Picture;
+use nuwa_model::error::Error;
 use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
 use nuwa_model::render::{Decoding, Renderer, RendererConfig, TokenGrid, pnar};
 use nuwa_model::vqgan::Vqgan;
@@ -16,42 +17,45 @@ use rand::{RngExt, SeedableRng};
 
 use super::config::OneShotConfig;
 use super::crops::Crops;
+use super::run::{Job, KeepTimer};
 use super::{Progress, Watch};
-use crate::materialize::materialize;
 use crate::render::{Masks, RenderBatch, RenderTask, render_and_optimize};
 use crate::schedule::{Clock, WarmupLinear};
 use crate::vqgan::codebook::codes_on_host;
 
 /// Trains the renderer until the clock's budget is spent or the watch says stop.
 ///
-/// Gives the weights off the graph, and the number of updates.
+/// Gives the weights off the graph, and the number of updates. `keep` writes weights now and then.
+///
+/// # Errors
+/// The first error of `keep`.
 pub(super) fn train(
-    config: &OneShotConfig,
-    picture: &Picture,
+    job: &Job,
     vqgan: &Vqgan,
+    renderer: Renderer,
     clock: &Arc<Clock>,
-    device: &Device,
     watch: &mut Watch,
-) -> (Renderer, usize) {
-    let stage = &config.stage_two;
+    keep: impl Fn(&Renderer) -> Result<(), Error>,
+) -> Result<(Renderer, usize), Error> {
+    let (config, stage) = (job.config, &job.config.stage_two);
     let mut source = Source {
         config,
         vqgan,
         crops: Crops::new(
-            picture,
+            job.picture,
             config.render_crop_px(),
             config.upright,
             config.seed ^ 2,
         ),
         rng: StdRng::seed_from_u64(config.seed ^ 3),
-        device: device.clone(),
+        device: job.device.clone(),
     };
-    let renderer = materialize(config.renderer.init(&device.clone().autodiff()));
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing);
     let adam = AdamConfig::new().with_epsilon(1e-8).init();
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     let mut learner = Learner::new(task, adam, schedule);
     let mut updates = 0;
+    let mut timer = KeepTimer::start();
     while clock.spent(updates) < 1.0 && !watch.stopped() {
         let batch = source.batch();
         let (first, mut losses) = (updates, Vec::new());
@@ -72,8 +76,11 @@ pub(super) fn train(
             rate,
             note: format!("{:?}", batch.route.steps()[0].order),
         });
+        if timer.is_due() {
+            keep(&learner.model().renderer.valid())?;
+        }
     }
-    (learner.model().renderer.valid(), updates)
+    Ok((learner.model().renderer.valid(), updates))
 }
 
 /// Makes batches: random crops, their tokens, a random order.

@@ -1,0 +1,148 @@
+//! Attention of single queries, which is what a token does while it is written:
+//! softmax(q·Kᵀ/√w + bias) V.
+//!
+//! Keys and values lie in buffers with room for tokens that are not written yet. Only what is
+//! written is read, and nothing is copied.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::{exp, multiply_add};
+
+/// Width of a head.
+pub const WIDTH: usize = 64;
+
+/// Numbers that are summed side by side.
+const LANES: usize = 16;
+
+/// Multiplications below which a second thread costs more than it brings.
+const WORTH_SHARING: usize = 1 << 16;
+
+/// The sizes of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Queries: pictures times heads.
+    pub rows: usize,
+    /// Places for which the buffers have room.
+    pub places: usize,
+    /// Places that are looked at, from the first on; at least one.
+    pub seen: usize,
+    /// Rows of the bias, each for as many successive queries as the others.
+    pub bias_rows: usize,
+}
+
+/// Gives `[rows, 64]` for `queries` `[rows, 64]`, `keys` and `values` `[rows, places, 64]` and
+/// `bias` `[bias_rows, places]`.
+///
+/// # Panics
+/// If a length does not fit `shape`.
+pub fn forward(
+    queries: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    bias: &[f32],
+    shape: Shape,
+) -> Vec<f32> {
+    let Shape {
+        rows,
+        places,
+        seen,
+        bias_rows,
+    } = shape;
+    assert_eq!(queries.len(), rows * WIDTH, "queries");
+    assert_eq!(keys.len(), rows * places * WIDTH, "keys");
+    assert_eq!(values.len(), keys.len(), "values");
+    assert_eq!(bias.len(), bias_rows * places, "bias");
+    assert!((1..=places).contains(&seen), "{seen} of {places} places");
+    assert!(rows.is_multiple_of(bias_rows.max(1)), "rows of the bias");
+    let mut output = vec![0.0; rows * WIDTH];
+    let attend = |(row, output): (usize, &mut [f32])| {
+        let buffer = row * places * WIDTH..(row * places + seen) * WIDTH;
+        let bias = &bias[row * bias_rows / rows * places..][..seen];
+        Arch::new().dispatch(Row {
+            query: &queries[row * WIDTH..][..WIDTH],
+            keys: &keys[buffer.clone()],
+            values: &values[buffer],
+            bias,
+            output,
+        });
+    };
+    if rows * seen * WIDTH < WORTH_SHARING {
+        output.chunks_mut(WIDTH).enumerate().for_each(attend);
+    } else {
+        output.par_chunks_mut(WIDTH).enumerate().for_each(attend);
+    }
+    output
+}
+
+/// One query.
+struct Row<'a> {
+    query: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    bias: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        if S::F32_LANES > 1 {
+            self.run::<true>()
+        } else {
+            self.run::<false>()
+        }
+    }
+}
+
+impl Row<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let mut query = [0.0; WIDTH];
+        for (scaled, query) in query.iter_mut().zip(self.query) {
+            *scaled = query / (WIDTH as f32).sqrt();
+        }
+        let mut scores = self.bias.to_vec();
+        for (score, key) in scores.iter_mut().zip(self.keys.chunks_exact(WIDTH)) {
+            *score += dot::<FUSED>(&query, key.try_into().expect("a chunk has this length"));
+        }
+        let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for score in &mut scores {
+            *score = exp::<FUSED>(*score - highest);
+        }
+        let mut sum = [0.0; WIDTH];
+        let mut total = 0.0;
+        for (score, value) in scores.iter().zip(self.values.chunks_exact(WIDTH)) {
+            let value: &[f32; WIDTH] = value.try_into().expect("a chunk has this length");
+            total += f64::from(*score);
+            for (sum, value) in sum.iter_mut().zip(value) {
+                *sum = multiply_add::<FUSED>(*score, *value, *sum);
+            }
+        }
+        let scale = (1.0 / total) as f32;
+        for (output, sum) in self.output.iter_mut().zip(sum) {
+            *output = sum * scale;
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<const FUSED: bool>(a: &[f32; WIDTH], b: &[f32; WIDTH]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for chunk in 0..WIDTH / LANES {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            let at = chunk * LANES + lane;
+            *sum = multiply_add::<FUSED>(a[at], b[at], *sum);
+        }
+    }
+    let mut half = LANES;
+    while half > 1 {
+        half /= 2;
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
+}

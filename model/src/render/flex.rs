@@ -1,0 +1,159 @@
+//! The CPU's own kernels of the token loop. Burn's CPU backend packs every matrix it multiplies
+//! by, which costs more than the product when there are one or a few rows.
+//!
+//! A row comes out the same to the last bit whatever rows it is computed with, so that any schedule
+//! of a route paints the same tokens.
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use nuwa_kernels::{attend, few_rows};
+
+use super::HEAD_WIDTH;
+use super::attention::KeyValues;
+
+const _: () = assert!(HEAD_WIDTH == attend::WIDTH);
+
+/// Tells whether the kernels can take a tensor: off the graph, on the CPU, in single precision.
+pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    !x.is_autodiff() && x.dtype() == DType::F32 && x.device() == Device::flex()
+}
+
+/// Gives x W + bias for a few rows.
+///
+/// # Shapes
+/// x `[b, 1, k]`, weight `[k, n]`, bias `[n]`; gives `[b, 1, n]`.
+pub(super) fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &x.device()));
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as TokenKernels>::project(x, weight, bias))
+}
+
+/// Gives softmax(QKᵀ/√64 + bias) V of one query per head over the first `seen` places.
+///
+/// # Shapes
+/// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
+/// `[b, heads, 1, 64]`.
+pub(super) fn attend(
+    queries: Tensor<4>,
+    pairs: KeyValues,
+    bias: Tensor<4>,
+    seen: usize,
+) -> Tensor<4> {
+    let [queries, keys, values, bias] =
+        [queries, pairs.keys, pairs.values, bias].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as TokenKernels>::attend(
+        queries, keys, values, bias, seen,
+    ))
+}
+
+#[backend_extension(Flex)]
+trait TokenKernels: Backend {
+    fn project(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn attend(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        seen: usize,
+    ) -> FloatTensor<Self>;
+}
+
+impl TokenKernels for Flex {
+    fn project(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
+        let ([b, one, _], [k, n]) = (x.layout().shape().dims(), weight.layout().shape().dims());
+        let output = few_rows::product(numbers(&x), numbers(&weight), numbers(&bias), [k, n]);
+        FlexTensor::from_data(TensorData::new(output, [b, one, n]))
+    }
+
+    fn attend(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        bias: FlexTensor,
+        seen: usize,
+    ) -> FlexTensor {
+        let [queries, keys, values, bias] =
+            [queries, keys, values, bias].map(|tensor| tensor.to_contiguous());
+        let [b, heads, places, width] = keys.layout().shape().dims();
+        let [bias_b, bias_heads, _, _] = bias.layout().shape().dims();
+        let shape = attend::Shape {
+            rows: b * heads,
+            places,
+            seen,
+            bias_rows: bias_b * bias_heads,
+        };
+        let output = attend::forward(
+            numbers(&queries),
+            numbers(&keys),
+            numbers(&values),
+            numbers(&bias),
+            shape,
+        );
+        FlexTensor::from_data(TensorData::new(output, [b, heads, 1, width]))
+    }
+}
+
+/// Gives the numbers of a contiguous tensor.
+fn numbers(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("made contiguous before")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use burn::tensor::activation::softmax;
+    use burn::tensor::module::linear;
+
+    use super::*;
+
+    fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Normal(0.2, 1.0), &Device::flex())
+    }
+
+    fn same<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
+        let scale = expected.clone().abs().max().into_scalar::<f32>();
+        let apart = (found - expected).abs().max().into_scalar::<f32>();
+        assert!(apart <= 1e-5 * scale, "{what}: {apart} of {scale}");
+    }
+
+    #[test]
+    fn products_are_those_of_burn_and_rows_do_not_depend_on_each_other() {
+        // Depths and widths that fill no block, and enough work for two threads.
+        for (rows, k, n) in [(1, 1, 1), (3, 7, 17), (4, 192, 576), (6, 250, 999)] {
+            let (x, weight, bias) = (draw([rows, 1, k]), draw([k, n]), draw([n]));
+            let found = project(x.clone(), weight.clone(), Some(bias.clone()));
+            let expected = linear(x.clone(), weight.clone(), Some(bias));
+            same(found.clone(), expected, &format!("{rows}x{k}x{n}"));
+            let unbiased = project(x.clone(), weight.clone(), None);
+            same(unbiased.clone(), linear(x.clone(), weight.clone(), None), "no bias");
+            let last = project(x.narrow(0, rows - 1, 1), weight, None);
+            assert_eq!(last.into_data(), unbiased.narrow(0, rows - 1, 1).into_data());
+        }
+    }
+
+    #[test]
+    fn attention_is_that_of_burn_over_what_is_seen() {
+        for (b, heads, bias_heads, s, seen) in [(1, 1, 1, 1, 1), (2, 3, 1, 33, 20), (3, 2, 2, 700, 699)] {
+            let (queries, bias) = (draw([b, heads, 1, HEAD_WIDTH]), draw([b, bias_heads, 1, s]));
+            // What is hidden and what lies beyond must not be seen, whatever it is.
+            let hidden = [0..b, 0..bias_heads, 0..1, 0..seen / 3];
+            let bias = bias.slice_fill(hidden, f32::NEG_INFINITY);
+            let keys = draw([b, heads, s, HEAD_WIDTH]);
+            let values = draw([b, heads, s, HEAD_WIDTH]);
+            let pairs = KeyValues { keys: keys.clone(), values: values.clone() };
+            let found = attend(queries.clone(), pairs, bias.clone(), seen);
+            let [keys, values] = [keys, values].map(|x| x.narrow(2, 0, seen));
+            let scores = queries.matmul(keys.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
+            let expected = softmax(scores + bias.narrow(3, 0, seen), 3).matmul(values);
+            same(found, expected, &format!("{b} {heads} {s} {seen}"));
+        }
+    }
+}
