@@ -1,131 +1,30 @@
 //! The command line of `nuwa-infer`: arguments, checks, progress, exit codes. Nothing below sees
 //! clap.
 
+mod args;
+
 use std::ffi::OsString;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use nuwa_data::Picture;
 use nuwa_data::image::check_output;
-use nuwa_model::device::{self, DeviceChoice};
+use nuwa_model::device;
 use nuwa_model::patch::Schedule;
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
 use nuwa_model::render::{Decoding, Session, TokenGrid};
 
+use self::args::{
+    Brush, Cli, Command, Common, CopyDistanceArgs, OutpaintArgs, PaintArgs, ReconstructArgs,
+};
 use crate::canvas::{self, Known};
 use crate::copy_distance::nearest_patches;
 use crate::engine;
 use crate::model_run::ModelRun;
 use crate::task::{Layout, PointPx, SizePx, TaskError, TokenRect};
-
-/// Paint with the networks of NUWA-Infinity.
-#[derive(Debug, Parser)]
-#[command(name = "nuwa-infer", version, propagate_version = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Paint a new picture.
-    Paint(PaintArgs),
-    /// Extend a picture in every direction; its own pixels stay as they are.
-    Outpaint(OutpaintArgs),
-    /// Send a picture through the VQGAN and back.
-    Reconstruct(ReconstructArgs),
-    /// Measure how far a painting is from copying the picture its model was trained on.
-    CopyDistance(CopyDistanceArgs),
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// Folder of a trained run.
-    #[arg(long)]
-    model: PathBuf,
-    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// No progress bar.
-    #[arg(long)]
-    quiet: bool,
-}
-
-#[derive(Debug, Args)]
-struct Brush {
-    /// Size of the result in pixels, such as 2048x512.
-    #[arg(long)]
-    size: SizePx,
-    /// The result: PNG, JPEG, WebP or TIFF, by its ending.
-    #[arg(long)]
-    out: PathBuf,
-    /// Seed of the random choices; drawn and printed when not given.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// AR draws from this many of the likeliest codes; 1 is greedy.
-    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: u32,
-    /// Divides the scores before drawing; below 1 is calmer.
-    #[arg(long, default_value_t = 1.0, value_parser = temperature)]
-    temperature: f64,
-    /// Refuse the model unless it decodes like this: ar, nar or pnar.
-    #[arg(long, value_parser = decoding)]
-    renderer: Option<Decoding>,
-    /// Most patches rendered as one batch; the picture is the same.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    parallel: u32,
-}
-
-#[derive(Debug, Args)]
-struct PaintArgs {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    brush: Brush,
-}
-
-#[derive(Debug, Args)]
-struct OutpaintArgs {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    brush: Brush,
-    /// The picture to extend.
-    #[arg(long)]
-    image: PathBuf,
-    /// Where its top left corner lies in the result; in the middle when not given.
-    #[arg(long, value_name = "X,Y")]
-    at: Option<PointPx>,
-}
-
-#[derive(Debug, Args)]
-struct ReconstructArgs {
-    #[command(flatten)]
-    common: Common,
-    /// The picture.
-    #[arg(long)]
-    image: PathBuf,
-    /// Where to write it as it comes back; only measured when not given.
-    #[arg(long)]
-    out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct CopyDistanceArgs {
-    /// The painting.
-    #[arg(long)]
-    image: PathBuf,
-    /// The picture that the model was trained on.
-    #[arg(long)]
-    source: PathBuf,
-    /// Side of the patches that are compared, in pixels.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    patch: u32,
-}
 
 /// A request that cannot be right, whatever the machine: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -135,24 +34,6 @@ struct Misuse(String);
 impl From<TaskError> for Misuse {
     fn from(error: TaskError) -> Self {
         Self(error.to_string())
-    }
-}
-
-fn decoding(name: &str) -> Result<Decoding, String> {
-    match name {
-        "ar" => Ok(Decoding::Ar),
-        "nar" => Ok(Decoding::Nar),
-        "pnar" => Ok(Decoding::Pnar),
-        _ => Err("there are ar, nar and pnar".into()),
-    }
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if number > 0.0 && number.is_finite() {
-        Ok(number)
-    } else {
-        Err("must be above 0".into())
     }
 }
 

@@ -86,16 +86,9 @@ impl ModelRun {
         }
     }
 
-    /// Gives how pictures are cut for this VQGAN: windows of about 256 pixels, with margins wide
-    /// enough that no seam is seen.
+    /// Gives how pictures are cut for this VQGAN.
     pub fn tiling(&self) -> Tiling {
-        let window = (256 / self.vqgan_config.stride()).max(16);
-        Tiling {
-            window,
-            margin: RIM,
-            blend: 2,
-            ..Tiling::default()
-        }
+        Tiling::of_stride(self.vqgan_config.stride())
     }
 
     /// Encodes a picture and sets its tokens in the grid. The picture is continued by reflection:
@@ -126,7 +119,7 @@ impl ModelRun {
 
 /// Tokens by which pictures are continued on every side before they are coded. Beyond the border
 /// convolutions see zeros, which a VQGAN trained on small crops shows as a tinted frame.
-pub(crate) const RIM: usize = 6;
+pub(crate) const RIM: usize = Tiling::MARGIN;
 
 /// Gives where a place outside `0..n` lies when the row is reflected at its ends, again and again.
 pub(crate) fn reflect(at: isize, n: usize) -> usize {

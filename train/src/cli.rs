@@ -185,8 +185,8 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
         device: &device,
         out: &args.out,
     };
-    let outcome = one_shot::run(&job, start, watch)
-        .with_context(|| format!("run {}", args.out.display()))?;
+    let outcome =
+        one_shot::run(&job, start, watch).with_context(|| format!("run {}", args.out.display()))?;
     bar.finish_and_clear();
     println!("{}", summary(&outcome, &args.out));
     Ok(())

@@ -1,21 +1,22 @@
 //! `nuwa-train weights`: other people's weights in, ours out, and a look at either.
 
+mod inspect;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use nuwa_model::checkpoint::{self, Header, Kind, Network, Precision, TensorInfo};
+use nuwa_model::checkpoint::{self, Header, Kind, Network, Precision};
 use nuwa_model::clip::ClipText;
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::import::{self, Imported};
 use nuwa_model::render::Renderer;
 use nuwa_model::vqgan::{PgVqgan, Vqgan};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What to do with weights.
 #[derive(Debug, Subcommand)]
@@ -88,7 +89,7 @@ pub fn run(args: WeightsArgs) -> anyhow::Result<()> {
     match args {
         WeightsArgs::Import(args) => import(&args),
         WeightsArgs::Export(args) => export(&args),
-        WeightsArgs::Inspect(args) => inspect(&args),
+        WeightsArgs::Inspect(args) => inspect::inspect(&args),
     }
 }
 
@@ -225,106 +226,6 @@ fn hand_out<N: Network>(args: &ExportArgs) -> anyhow::Result<()> {
     print(&format!("{}\n", args.out.display()))
 }
 
-/// What `weights inspect` tells.
-struct Report {
-    kind: Option<Kind>,
-    architecture: Option<Value>,
-    licence: Option<String>,
-    source: Option<String>,
-    tensors: Vec<TensorInfo>,
-}
-
-fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
-    let report = if args.path.is_dir() {
-        let (header, architecture) = checkpoint::read_header(&args.path)?;
-        Report {
-            kind: Some(header.kind),
-            architecture: Some(architecture),
-            licence: Some(header.licence),
-            source: Some(header.source),
-            tensors: checkpoint::tensors(&args.path)?,
-        }
-    } else {
-        let import::Description {
-            kind,
-            architecture,
-            licence,
-            source,
-            tensors,
-        } = import::describe(&args.path)?;
-        Report {
-            kind,
-            architecture,
-            licence,
-            source,
-            tensors,
-        }
-    };
-    print(&if args.json {
-        report.json()
-    } else {
-        report.text()
-    })
-}
-
-impl Report {
-    fn n_params(&self) -> usize {
-        self.tensors
-            .iter()
-            .map(|tensor| tensor.shape.iter().product::<usize>())
-            .sum()
-    }
-
-    fn json(&self) -> String {
-        let tensor = |TensorInfo { name, dtype, shape }: &TensorInfo| json!({ "name": name, "dtype": dtype, "shape": shape });
-        let report = json!({
-            "kind": self.kind,
-            "architecture": self.architecture,
-            "licence": self.licence,
-            "source": self.source,
-            "parameters": self.n_params(),
-            "tensors": self.tensors.iter().map(tensor).collect::<Vec<_>>(),
-        });
-        format!("{report:#}\n")
-    }
-
-    fn text(&self) -> String {
-        let unknown = || "unknown".to_owned();
-        let rows = [
-            (
-                "kind",
-                self.kind.map_or_else(unknown, |kind| kind.to_string()),
-            ),
-            (
-                "architecture",
-                self.architecture
-                    .as_ref()
-                    .map_or_else(unknown, Value::to_string),
-            ),
-            ("licence", self.licence.clone().unwrap_or_else(unknown)),
-            ("source", self.source.clone().unwrap_or_else(unknown)),
-            (
-                "parameters",
-                format!("{} in {} tensors", self.n_params(), self.tensors.len()),
-            ),
-        ];
-        let mut text = String::new();
-        for (label, value) in rows {
-            writeln!(text, "{label:<13} {value}").expect("a string takes all");
-        }
-        let width = self
-            .tensors
-            .iter()
-            .map(|tensor| tensor.name.len())
-            .max()
-            .unwrap_or(0);
-        for TensorInfo { name, dtype, shape } in &self.tensors {
-            writeln!(text, "{name:<width$} {dtype} {shape:?}").expect("a string takes all");
-        }
-        text
-    }
-}
-
 /// Writes to standard output; a reader that has seen enough is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
@@ -339,6 +240,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use serde_json::json;
 
     #[derive(Parser)]
     struct Door {

@@ -121,9 +121,7 @@ fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
         "one-shot @in.png --out @run --budget 3s --quiet {SMALL}"
     ));
     let more = "--device cpu --budget 2s --quiet --set stage_one_share=0";
-    run(&format!(
-        "one-shot @in.png --out @more --from @run {more}"
-    ));
+    run(&format!("one-shot @in.png --out @more --from @run {more}"));
     assert_eq!(
         read("more/vqgan/weights.bpk"),
         read("run/vqgan/weights.bpk")

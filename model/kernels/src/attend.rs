@@ -7,13 +7,13 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{exp, multiply_add};
+use crate::exp;
 
 /// Width of a head.
 pub const WIDTH: usize = 64;
 
-/// Numbers that are summed side by side.
-const LANES: usize = 16;
+/// Registers of the output that are summed in one pass over the values.
+const REGISTERS: usize = 4;
 
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_SHARING: usize = 1 << 16;
@@ -88,61 +88,48 @@ impl WithSimd for Row<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl Row<'_> {
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let mut query = [0.0; WIDTH];
         for (scaled, query) in query.iter_mut().zip(self.query) {
             *scaled = query / (WIDTH as f32).sqrt();
         }
+        let (query, _) = S::as_simd_f32s(&query);
         let mut scores = self.bias.to_vec();
         for (score, key) in scores.iter_mut().zip(self.keys.chunks_exact(WIDTH)) {
-            *score += dot::<FUSED>(&query, key.try_into().expect("a chunk has this length"));
+            let (key, _) = S::as_simd_f32s(key);
+            let mut sum = simd.splat_f32s(0.0);
+            for (query, key) in query.iter().zip(key) {
+                sum = simd.mul_add_e_f32s(*query, *key, sum);
+            }
+            *score += simd.reduce_sum_f32s(sum);
         }
         let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for score in &mut scores {
-            *score = exp::<FUSED>(*score - highest);
-        }
-        let mut sum = [0.0; WIDTH];
         let mut total = 0.0;
-        for (score, value) in scores.iter().zip(self.values.chunks_exact(WIDTH)) {
-            let value: &[f32; WIDTH] = value.try_into().expect("a chunk has this length");
+        for score in &mut scores {
+            *score = if S::F32_LANES > 1 {
+                exp::<true>(*score - highest)
+            } else {
+                exp::<false>(*score - highest)
+            };
+        }
+        for score in &scores {
             total += f64::from(*score);
-            for (sum, value) in sum.iter_mut().zip(value) {
-                *sum = multiply_add::<FUSED>(*score, *value, *sum);
+        }
+        let scale = simd.splat_f32s((1.0 / total) as f32);
+        let part = REGISTERS * S::F32_LANES;
+        for (n, output) in self.output.chunks_exact_mut(part).enumerate() {
+            let mut sums = [simd.splat_f32s(0.0); REGISTERS];
+            for (score, value) in scores.iter().zip(self.values.chunks_exact(WIDTH)) {
+                let score = simd.splat_f32s(*score);
+                let (value, _) = S::as_simd_f32s(&value[n * part..][..part]);
+                for (sum, value) in sums.iter_mut().zip(value) {
+                    *sum = simd.mul_add_e_f32s(score, *value, *sum);
+                }
+            }
+            let (output, _) = S::as_mut_simd_f32s(output);
+            for (output, sum) in output.iter_mut().zip(sums) {
+                *output = simd.mul_f32s(sum, scale);
             }
         }
-        let scale = (1.0 / total) as f32;
-        for (output, sum) in self.output.iter_mut().zip(sum) {
-            *output = sum * scale;
-        }
     }
-}
-
-#[inline(always)]
-fn dot<const FUSED: bool>(a: &[f32; WIDTH], b: &[f32; WIDTH]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    for chunk in 0..WIDTH / LANES {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            let at = chunk * LANES + lane;
-            *sum = multiply_add::<FUSED>(a[at], b[at], *sum);
-        }
-    }
-    let mut half = LANES;
-    while half > 1 {
-        half /= 2;
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
 }

@@ -6,16 +6,14 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::multiply_add;
-
 /// Rows that share one reading of the matrix.
 const ROWS: usize = 4;
 
 /// Rows of the matrix that are added before a sum is written back.
 const DEPTH: usize = 8;
 
-/// Sums that are computed together.
-const LANES: usize = 16;
+/// Numbers in the widest register there is.
+const WIDEST: usize = 16;
 
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_SHARING: usize = 1 << 15;
@@ -32,7 +30,9 @@ pub fn product(input: &[f32], weight: &[f32], bias: &[f32], [k, n]: [usize; 2]) 
     let rows = input.len() / k.max(1);
     let part = |columns: Range<usize>| {
         let mut output = vec![0.0; rows * columns.len()];
-        let blocks = input.chunks(ROWS * k).zip(output.chunks_mut(ROWS * columns.len()));
+        let blocks = input
+            .chunks(ROWS * k)
+            .zip(output.chunks_mut(ROWS * columns.len()));
         for (input, output) in blocks {
             for output in output.chunks_mut(columns.len()) {
                 if !bias.is_empty() {
@@ -54,7 +54,7 @@ pub fn product(input: &[f32], weight: &[f32], bias: &[f32], [k, n]: [usize; 2]) 
     if threads == 1 || rows * k * n < WORTH_SHARING {
         return part(0..n);
     }
-    let width = n.div_ceil(threads).next_multiple_of(LANES);
+    let width = n.div_ceil(threads).next_multiple_of(WIDEST);
     let ranges: Vec<Range<usize>> = (0..n)
         .step_by(width)
         .map(|start| start..n.min(start + width))
@@ -81,70 +81,63 @@ impl WithSimd for Block<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        match (S::F32_LANES > 1, self.output.len() / self.columns.len()) {
-            (true, 1) => self.run::<true, 1>(),
-            (true, 2) => self.run::<true, 2>(),
-            (true, 3) => self.run::<true, 3>(),
-            (true, _) => self.run::<true, 4>(),
-            (false, 1) => self.run::<false, 1>(),
-            (false, 2) => self.run::<false, 2>(),
-            (false, 3) => self.run::<false, 3>(),
-            (false, _) => self.run::<false, 4>(),
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.output.len() / self.columns.len() {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            3 => self.run::<S, 3>(simd),
+            _ => self.run::<S, ROWS>(simd),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const R: usize>(self) {
+    fn run<S: Simd, const R: usize>(self, simd: S) {
         let (k, width) = (self.input.len() / R, self.columns.len());
-        let whole = width / LANES * LANES;
-        let mut first = 0;
-        while first + DEPTH <= k {
-            let factors: [[f32; DEPTH]; R] =
-                std::array::from_fn(|r| std::array::from_fn(|i| self.input[r * k + first + i]));
-            let lines: [&[f32]; DEPTH] = std::array::from_fn(|i| {
-                &self.weight[(first + i) * self.n..][self.columns.clone()]
+        for first in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - first);
+            // Beyond the last row, zero times the last row.
+            let factors: [[f32; DEPTH]; R] = std::array::from_fn(|r| {
+                std::array::from_fn(|i| {
+                    if i < depth {
+                        self.input[r * k + first + i]
+                    } else {
+                        0.0
+                    }
+                })
             });
-            for at in (0..whole).step_by(LANES) {
-                let mut sums: [[f32; LANES]; R] =
-                    std::array::from_fn(|r| *lanes(&self.output[r * width + at..]));
+            let lines: [&[f32]; DEPTH] = std::array::from_fn(|i| {
+                let row = first + i.min(depth - 1);
+                &self.weight[row * self.n..][self.columns.clone()]
+            });
+            for at in (0..width).step_by(S::F32_LANES) {
+                let end = width.min(at + S::F32_LANES);
+                let whole = end - at == S::F32_LANES;
+                let load = |values: &[f32]| {
+                    if whole {
+                        S::as_simd_f32s(values).0[0]
+                    } else {
+                        simd.partial_load_f32s(values)
+                    }
+                };
+                let mut sums: [S::f32s; R] =
+                    std::array::from_fn(|r| load(&self.output[r * width + at..r * width + end]));
                 for (i, line) in lines.iter().enumerate() {
-                    let weights = lanes(&line[at..]);
-                    for (sums, factors) in sums.iter_mut().zip(&factors) {
-                        for (sum, weight) in sums.iter_mut().zip(weights) {
-                            *sum = multiply_add::<FUSED>(factors[i], *weight, *sum);
-                        }
+                    let weights = load(&line[at..end]);
+                    for (sum, factors) in sums.iter_mut().zip(&factors) {
+                        *sum = simd.mul_add_e_f32s(simd.splat_f32s(factors[i]), weights, *sum);
                     }
                 }
-                for (r, sums) in sums.iter().enumerate() {
-                    self.output[r * width + at..][..LANES].copy_from_slice(sums);
-                }
-            }
-            for at in whole..width {
-                for (r, factors) in factors.iter().enumerate() {
-                    for (factor, line) in factors.iter().zip(&lines) {
-                        let sum = &mut self.output[r * width + at];
-                        *sum = multiply_add::<FUSED>(*factor, line[at], *sum);
+                for (r, sum) in sums.into_iter().enumerate() {
+                    let output = &mut self.output[r * width + at..r * width + end];
+                    if whole {
+                        S::as_mut_simd_f32s(output).0[0] = sum;
+                    } else {
+                        simd.partial_store_f32s(output, sum);
                     }
-                }
-            }
-            first += DEPTH;
-        }
-        for i in first..k {
-            let line = &self.weight[i * self.n..][self.columns.clone()];
-            for r in 0..R {
-                let factor = self.input[r * k + i];
-                for (sum, weight) in self.output[r * width..][..width].iter_mut().zip(line) {
-                    *sum = multiply_add::<FUSED>(factor, *weight, *sum);
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn lanes(values: &[f32]) -> &[f32; LANES] {
-    values.first_chunk().expect("as many columns are left")
 }

@@ -81,9 +81,7 @@ impl Session {
                 let (queries, pair) = self.fused[l].forward(layer.norm1.forward(z.clone()));
                 let pairs = buffers[l].put(own + t, pair);
                 let bias = biases[l % biases.len()].clone();
-                let attended = layer
-                    .attn
-                    .attend_written(queries, pairs, bias, own + t + 1);
+                let attended = layer.attn.attend_written(queries, pairs, bias, own + t + 1);
                 z = layer.rest(z + attended, texts[l].as_ref());
             }
             if t == m {

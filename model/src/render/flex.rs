@@ -26,7 +26,11 @@ pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
 /// x `[b, 1, k]`, weight `[k, n]`, bias `[n]`; gives `[b, 1, n]`.
 pub(super) fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &x.device()));
-    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    let (x, weight, bias) = (
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    );
     Tensor::from_dispatch(<Dispatch as TokenKernels>::project(x, weight, bias))
 }
 
@@ -133,22 +137,34 @@ mod tests {
             let expected = linear(x.clone(), weight.clone(), Some(bias));
             same(found.clone(), expected, &format!("{rows}x{k}x{n}"));
             let unbiased = project(x.clone(), weight.clone(), None);
-            same(unbiased.clone(), linear(x.clone(), weight.clone(), None), "no bias");
+            same(
+                unbiased.clone(),
+                linear(x.clone(), weight.clone(), None),
+                "no bias",
+            );
             let last = project(x.narrow(0, rows - 1, 1), weight, None);
-            assert_eq!(last.into_data(), unbiased.narrow(0, rows - 1, 1).into_data());
+            assert_eq!(
+                last.into_data(),
+                unbiased.narrow(0, rows - 1, 1).into_data()
+            );
         }
     }
 
     #[test]
     fn attention_is_that_of_burn_over_what_is_seen() {
-        for (b, heads, bias_heads, s, seen) in [(1, 1, 1, 1, 1), (2, 3, 1, 33, 20), (3, 2, 2, 700, 699)] {
+        for (b, heads, bias_heads, s, seen) in
+            [(1, 1, 1, 1, 1), (2, 3, 1, 33, 20), (3, 2, 2, 700, 699)]
+        {
             let (queries, bias) = (draw([b, heads, 1, HEAD_WIDTH]), draw([b, bias_heads, 1, s]));
             // What is hidden and what lies beyond must not be seen, whatever it is.
             let hidden = [0..b, 0..bias_heads, 0..1, 0..seen / 3];
             let bias = bias.slice_fill(hidden, f32::NEG_INFINITY);
             let keys = draw([b, heads, s, HEAD_WIDTH]);
             let values = draw([b, heads, s, HEAD_WIDTH]);
-            let pairs = KeyValues { keys: keys.clone(), values: values.clone() };
+            let pairs = KeyValues {
+                keys: keys.clone(),
+                values: values.clone(),
+            };
             let found = attend(queries.clone(), pairs, bias.clone(), seen);
             let [keys, values] = [keys, values].map(|x| x.narrow(2, 0, seen));
             let scores = queries.matmul(keys.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();

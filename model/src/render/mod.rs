@@ -17,6 +17,7 @@ pub mod pnar;
 pub mod sampling;
 mod session;
 mod transformer;
+mod wave;
 
 pub use adc::{TokenGrid, walk_tokens};
 pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};

@@ -9,11 +9,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::HEAD_WIDTH;
 use super::adc::TokenGrid;
 use super::attention::{KeyValues, project_by};
-use super::block::{Block, LayerContext};
+use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
 use super::sampling::{Sampler, Uniforms};
-use super::transformer::{Renderer, causal_bias, index_data};
+use super::transformer::{Renderer, causal_bias};
 use crate::patch::{Order, PatchIndex, Step};
 
 /// One patch of a wave: where it is, how it is written, what it sees.
@@ -70,15 +70,15 @@ pub struct Session {
     pub(super) config: RendererConfig,
     pub(super) device: Device,
     /// Place embeddings of each order, `[m, d]`.
-    places: [Tensor<2>; 4],
+    pub(super) places: [Tensor<2>; 4],
     /// Projected text of every layer, `[b, heads, t, 64]`.
-    text: Vec<Option<KeyValues>>,
+    pub(super) text: Vec<Option<KeyValues>>,
     /// Query, key and value projections of every layer in one matrix: the token loop is bound by
     /// calls and by reading weights, not by arithmetic.
     pub(super) fused: Vec<Fused>,
     /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
     head: Tensor<2>,
-    batch: usize,
+    pub(super) batch: usize,
 }
 
 /// The projections of a layer as one matrix `[d, 3d]` and bias `[3d]`: queries, keys, values.
@@ -239,168 +239,6 @@ impl Session {
         (z, inputs)
     }
 
-    /// Gives what layer `l` sees of the context, for all jobs: shorter contexts are padded with
-    /// zeros that `padding` hides.
-    pub(super) fn context(
-        &self,
-        l: usize,
-        jobs: &[PatchJob],
-        padding: Option<&Tensor<4>>,
-    ) -> Option<LayerContext> {
-        let n = jobs
-            .iter()
-            .map(|job| job.context.len())
-            .max()
-            .filter(|&n| n > 0)?;
-        let s = n * self.config.tokens_per_patch();
-        let mut parts: Vec<LayerContext> =
-            jobs.iter().map(|job| self.job_context(l, job, s)).collect();
-        let joined = match parts.len() {
-            1 => parts.remove(0),
-            _ => {
-                let biases: Option<Vec<_>> = parts.iter().map(|part| part.bias.clone()).collect();
-                let (keys, values) = parts
-                    .into_iter()
-                    .map(|part| (part.pairs.keys, part.pairs.values))
-                    .unzip();
-                LayerContext {
-                    pairs: KeyValues {
-                        keys: Tensor::cat(keys, 0),
-                        values: Tensor::cat(values, 0),
-                    },
-                    bias: biases.map(|biases| Tensor::cat(biases, 0)),
-                }
-            }
-        };
-        let bias = match (joined.bias, padding) {
-            (Some(bias), Some(padding)) => Some(bias + padding.clone()),
-            (bias, padding) => bias.or(padding.cloned()),
-        };
-        Some(LayerContext {
-            pairs: joined.pairs,
-            bias,
-        })
-    }
-
-    fn job_context(&self, l: usize, job: &PatchJob, s: usize) -> LayerContext {
-        let heads = self.config.n_heads();
-        let empty = |s| Tensor::zeros([self.batch, heads, s, HEAD_WIDTH], &self.device);
-        let post = self.config.feed == super::Feed::Post;
-        if job.context.is_empty() {
-            let bias = post.then(|| Tensor::zeros([self.batch, heads, 1, s], &self.device));
-            return LayerContext {
-                pairs: KeyValues {
-                    keys: empty(s),
-                    values: empty(s),
-                },
-                bias,
-            };
-        }
-        let pairs = job.context.iter().map(|cache| &cache.layers[l]);
-        let (keys, values) = pairs
-            .map(|pairs| (pairs.keys.clone(), pairs.values.clone()))
-            .unzip();
-        let pairs = KeyValues {
-            keys: Tensor::cat(keys, 2),
-            values: Tensor::cat(values, 2),
-        };
-        let rows: Tensor<1, Int> = Tensor::from_data(index_data(&job.rows), &self.device);
-        let context = self.renderer.layers[l].relate(pairs, rows, self.config.extent.own_row());
-        let missing = s - job.context.len() * self.config.tokens_per_patch();
-        let bias = context.bias.map(|bias| {
-            let bias = bias.expand([self.batch as i64, -1, -1, -1]);
-            match missing {
-                0 => bias,
-                _ => {
-                    let rest = Tensor::zeros([self.batch, heads, 1, missing], &self.device);
-                    Tensor::cat(vec![bias, rest], 3)
-                }
-            }
-        });
-        let KeyValues { keys, values } = context.pairs;
-        let pairs = match missing {
-            0 => KeyValues { keys, values },
-            _ => KeyValues {
-                keys: Tensor::cat(vec![keys, empty(missing)], 2),
-                values: Tensor::cat(vec![values, empty(missing)], 2),
-            },
-        };
-        LayerContext { pairs, bias }
-    }
-
-    /// Hides the padding of shorter contexts, `[g · b, 1, 1, s]`; nothing when all are equally long.
-    pub(super) fn padding(&self, jobs: &[PatchJob]) -> Option<Tensor<4>> {
-        let n = jobs.iter().map(|job| job.context.len()).max()?;
-        if jobs.iter().all(|job| job.context.len() == n) {
-            return None;
-        }
-        let m = self.config.tokens_per_patch();
-        let mut bias = Vec::with_capacity(jobs.len() * self.batch * n * m);
-        for job in jobs {
-            for _ in 0..self.batch {
-                let seen = job.context.len() * m;
-                bias.extend(std::iter::repeat_n(0.0, seen));
-                bias.extend(std::iter::repeat_n(f32::NEG_INFINITY, n * m - seen));
-            }
-        }
-        let data = TensorData::new(bias, [jobs.len() * self.batch, 1, 1, n * m]);
-        Some(Tensor::from_data(data, &self.device))
-    }
-
-    /// Gives the place embeddings of a wave, `[g · b, m, d]`.
-    pub(super) fn wave_places(&self, jobs: &[PatchJob]) -> Tensor<3> {
-        let of = |job: &PatchJob| {
-            let places = self.places[job.order.row()].clone().unsqueeze::<3>();
-            places.expand([self.batch as i64, -1, -1])
-        };
-        Tensor::cat(jobs.iter().map(of).collect(), 0)
-    }
-
-    /// Gives the BOS states of a wave, `[g · b, 1, d]`.
-    pub(super) fn wave_begin(&self, jobs: &[PatchJob]) -> Tensor<3> {
-        let of = |job: &PatchJob| self.renderer.begin(job.order, self.batch);
-        Tensor::cat(jobs.iter().map(of).collect(), 0)
-    }
-
-    /// Gives the projected text of layer `l` for every patch of a wave of `g`.
-    pub(super) fn wave_text(&self, l: usize, g: usize) -> Option<KeyValues> {
-        self.text[l].as_ref().map(|text| match g {
-            1 => text.clone(),
-            _ => KeyValues {
-                keys: text.keys.clone().repeat_dim(0, g),
-                values: text.values.clone().repeat_dim(0, g),
-            },
-        })
-    }
-
-    /// Splits the keys and values of a wave into caches of its patches, from token `first` on.
-    pub(super) fn split_wave(
-        &self,
-        layers: Vec<KeyValues>,
-        g: usize,
-        first: usize,
-    ) -> Vec<PatchKeyValues> {
-        let m = self.config.tokens_per_patch();
-        let own = |x: &Tensor<4>, g: usize| {
-            // A view would keep the whole buffer alive as long as the pool keeps the patch.
-            owned(
-                x.clone()
-                    .narrow(0, g * self.batch, self.batch)
-                    .narrow(2, first, m),
-            )
-        };
-        let of = |g: usize| PatchKeyValues {
-            layers: layers
-                .iter()
-                .map(|x| KeyValues {
-                    keys: own(&x.keys, g),
-                    values: own(&x.values, g),
-                })
-                .collect(),
-        };
-        (0..g).map(of).collect()
-    }
-
     /// Gives the scores of every code, `[b, m, v]`.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let bias = self.renderer.head.bias.val();
@@ -414,7 +252,7 @@ impl Session {
 }
 
 /// Copies a view to memory of its own, laid out by its shape.
-fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
+pub(super) fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
     let shape = view.dims();
     Tensor::zeros(shape, &view.device()).slice_assign(shape.map(|n| 0..n), view)
 }

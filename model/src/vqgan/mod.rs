@@ -3,6 +3,7 @@
 //! [`Vqgan`] encodes pictures to codes and decodes them; [`PgVqgan`] decodes a frame with the help
 //! of the one before it. Pixels are `[b, 3, h, w]` in -1..1, codes `[b, h, w]` on the token grid.
 
+mod attention;
 mod band;
 mod blocks;
 mod decoder;
@@ -13,6 +14,7 @@ mod moments;
 mod pixel_guided;
 mod quantizer;
 pub mod tiled;
+mod tiling;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;

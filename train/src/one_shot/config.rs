@@ -137,7 +137,8 @@ impl OneShotConfig {
     pub fn of_run(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("run.toml");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let understood = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
+        let understood =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
         understood.with_context(|| path.display().to_string())
     }
 

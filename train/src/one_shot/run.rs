@@ -1,14 +1,16 @@
 //! The run: both stages, what they leave on disk, and how good the result is.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use nuwa_data::Picture;
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
 use nuwa_model::render::Renderer;
 use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::tiled::{Tiling, Window};
 use serde::{Deserialize, Serialize};
 
 use super::config::OneShotConfig;
@@ -129,7 +131,13 @@ pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome>
     };
     let keep_renderer = |renderer: &Renderer| {
         let (header, folder) = (header(Kind::Renderer), job.out.join("renderer"));
-        checkpoint::save(renderer, &header, &config.renderer, Precision::Half, &folder)
+        checkpoint::save(
+            renderer,
+            &header,
+            &config.renderer,
+            Precision::Half,
+            &folder,
+        )
     };
     let clock = Clock::start(Budget::Wall(job.budget.mul_f64(config.stage_one_share)));
     let (vqgan, vqgan_steps) = stage_one::train(job, &start, &clock, &mut watch, keep_vqgan)?;
@@ -186,17 +194,22 @@ impl KeepTimer {
     }
 }
 
-/// Sends the largest part of the picture that is whole tokens through the VQGAN; gives its codes
-/// and the PSNR in dB.
+/// Sends the largest part of the picture that is whole tokens through the VQGAN, in windows as
+/// pictures are painted; gives its codes and the PSNR in dB.
 fn round_trip(vqgan: &Vqgan, picture: &Picture, device: &Device) -> (Vec<i32>, f64) {
     let stride = vqgan.stride();
-    let picture = picture.crop(
-        0,
-        0,
-        picture.w() / stride * stride,
-        picture.h() / stride * stride,
-    );
-    let codes = vqgan.encode(picture.to_tensor(device));
-    let back = Picture::from_tensor(vqgan.decode(codes.clone())).remove(0);
-    (codes_on_host(codes), picture.psnr(&back))
+    let [h, w] = [picture.h(), picture.w()].map(|side| side / stride);
+    let tiling = Tiling::of_stride(stride);
+    let read = |window: &Window| {
+        let [y, x] = window.start.map(|at| at * stride);
+        let [h, w] = window.size.map(|side| side * stride);
+        Ok::<_, Infallible>(picture.crop(x, y, w, h).to_tensor(device))
+    };
+    let Ok(codes) = vqgan.encode_tiled([h, w], &tiling, read);
+    let back = vqgan.decode_tiled(codes.clone(), &tiling);
+    let shape = [1, 3, h * stride, w * stride];
+    let back = Tensor::from_data(TensorData::new(back.values, shape), device);
+    let back = Picture::from_tensor(back).remove(0);
+    let known = picture.crop(0, 0, w * stride, h * stride);
+    (codes_on_host(codes), known.psnr(&back))
 }

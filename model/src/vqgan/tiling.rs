@@ -1,0 +1,181 @@
+//! Where the windows of a [`Tiling`] lie, and how much each counts.
+
+use std::ops::Range;
+
+use super::moments::Core;
+
+/// Where the windows take the moments of group normalization from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// From themselves: one pass; windows of unlike content differ in color and contrast.
+    PerWindow,
+    /// From about this many windows spread over the picture, as if they were all of it: two passes,
+    /// the first over those windows together.
+    Sampled(usize),
+    /// From the whole picture: one pass per normalization, each up to that one.
+    Exact,
+}
+
+/// How a picture is cut into windows; all lengths in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Largest side of the part of the picture that a window stands for, margins not counted.
+    pub window: usize,
+    /// How far to each side of a seam the two windows fade into each other; at most a quarter of
+    /// `window`.
+    pub blend: usize,
+    /// How far beyond that a window is computed and thrown away.
+    pub margin: usize,
+    /// Where the moments of group normalization come from.
+    pub statistics: Statistics,
+}
+
+impl Default for Tiling {
+    /// Windows of 640 px at stride 16, of which 512 px are new.
+    fn default() -> Self {
+        Self {
+            window: 32,
+            blend: 1,
+            margin: 3,
+            statistics: Statistics::Sampled(9),
+        }
+    }
+}
+
+/// A rectangle of the token grid that is computed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First row and column.
+    pub start: [usize; 2],
+    /// Rows and columns.
+    pub size: [usize; 2],
+    pub(super) core: Core,
+}
+
+impl Tiling {
+    /// Tokens beyond which what a window does not see cannot be seen in it either, as good as.
+    pub const MARGIN: usize = 6;
+
+    /// Gives windows of 256 pixels, what one-shot VQGANs are trained on, or of 16 tokens where that
+    /// is more, which are computed with margins wide enough that no seam is seen.
+    pub fn of_stride(stride: usize) -> Self {
+        Self {
+            window: (256 / stride).max(16),
+            blend: 2,
+            margin: Self::MARGIN,
+            ..Self::default()
+        }
+    }
+
+    /// Spreads about `count` windows of one size evenly over the picture.
+    pub(super) fn samples(&self, size: [usize; 2], count: usize) -> (Vec<Window>, Core) {
+        let side = |axis: usize| size[axis].min(self.window + 2 * self.margin);
+        let extent = [side(0), side(1)];
+        let inset = extent.map(|side| {
+            if side > 2 * self.margin {
+                self.margin
+            } else {
+                0
+            }
+        });
+        let core = Core {
+            of: extent,
+            start: inset,
+            size: [0, 1].map(|axis| extent[axis] - 2 * inset[axis]),
+        };
+        let needed = [0, 1].map(|axis| size[axis].div_ceil(extent[axis]));
+        let share = (count as f64 * needed[0] as f64 / needed[1] as f64).sqrt();
+        let rows = (share.round() as usize).clamp(1, needed[0]);
+        let columns = count.div_ceil(rows).clamp(1, needed[1]);
+        let place = |axis: usize, n: usize, of: usize| match of {
+            1 => (size[axis] - extent[axis]) / 2,
+            _ => (size[axis] - extent[axis]) * n / (of - 1),
+        };
+        let at = |n: usize| [place(0, n / columns, rows), place(1, n % columns, columns)];
+        let window = |n| Window {
+            start: at(n),
+            size: extent,
+            core,
+        };
+        ((0..rows * columns).map(window).collect(), core)
+    }
+
+    /// Cuts a length into parts of about equal size.
+    pub(super) fn spans(&self, length: usize) -> Vec<Range<usize>> {
+        let parts = length.div_ceil(self.window);
+        (0..parts)
+            .map(|n| n * length / parts..(n + 1) * length / parts)
+            .collect()
+    }
+
+    pub(super) fn windows(&self, size: [usize; 2]) -> Vec<Window> {
+        let columns = self.spans(size[1]);
+        let of_rows = |rows: &Range<usize>| {
+            let window = |column| self.window_of(size, &[rows.clone(), column]);
+            columns.iter().cloned().map(window).collect::<Vec<_>>()
+        };
+        self.spans(size[0]).iter().flat_map(of_rows).collect()
+    }
+
+    pub(super) fn window_of(&self, size: [usize; 2], core: &[Range<usize>; 2]) -> Window {
+        let around = self.blend + self.margin;
+        let start = [0, 1].map(|axis| core[axis].start.saturating_sub(around));
+        let end = [0, 1].map(|axis| size[axis].min(core[axis].end + around));
+        let extent = [0, 1].map(|axis| end[axis] - start[axis]);
+        let core = Core {
+            of: extent,
+            start: [0, 1].map(|axis| core[axis].start - start[axis]),
+            size: [0, 1].map(|axis| core[axis].len()),
+        };
+        Window {
+            start,
+            size: extent,
+            core,
+        }
+    }
+
+    /// Gives where along one axis a window has any weight.
+    pub(super) fn seen(&self, length: usize, core: &Range<usize>) -> Range<usize> {
+        core.start.saturating_sub(self.blend)..length.min(core.end + self.blend)
+    }
+
+    /// Gives the weight of a window along one axis, for each place it covers.
+    ///
+    /// Two neighbors fade linearly around their seam; their weights add up to one.
+    pub(super) fn fade(&self, length: usize, core: &Range<usize>, scale: usize) -> Vec<f32> {
+        let around = self.blend + self.margin;
+        let covered = core.start.saturating_sub(around)..length.min(core.end + around);
+        let blend = (self.blend * scale) as f32;
+        // Share of the window that begins at the seam.
+        let risen = |place: usize, seam: usize| {
+            let past = place as f32 + 0.5 - (seam * scale) as f32;
+            ((past + blend) / (2.0 * blend).max(f32::EPSILON)).clamp(0.0, 1.0)
+        };
+        let weight = |place| {
+            let rise = if core.start > 0 {
+                risen(place, core.start)
+            } else {
+                1.0
+            };
+            let fall = if core.end < length {
+                1.0 - risen(place, core.end)
+            } else {
+                1.0
+            };
+            rise * fall
+        };
+        (covered.start * scale..covered.end * scale)
+            .map(weight)
+            .collect()
+    }
+}
+
+impl Window {
+    pub(super) fn range(&self, axis: usize) -> Range<usize> {
+        self.start[axis]..self.start[axis] + self.size[axis]
+    }
+
+    pub(super) fn scaled(&self, scale: usize) -> [Range<usize>; 2] {
+        [0, 1].map(|axis| self.range(axis).start * scale..self.range(axis).end * scale)
+    }
+}
