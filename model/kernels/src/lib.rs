@@ -10,6 +10,8 @@ pub mod attend;
 pub mod conv3x3;
 pub mod few_rows;
 pub mod norm_swish;
+pub mod softmax;
+mod sums;
 
 /// Multiplies and adds, in one instruction where the processor has one.
 #[inline(always)]
@@ -17,7 +19,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// e^x to about 2e-7, for x in −87..87; what lies beyond is taken for the nearer end.
+/// e^x to about 2e-7; zero below −87, and e^87 above 87.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
     // e^x = 2^n · e^r with |r| ≤ ln 2 / 2. Adding 1.5 · 2^23 rounds to an integer, which then
@@ -25,6 +27,7 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let vanishes = x < -87.0;
     let x = x.clamp(-87.0, 87.0);
     let shifted = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -39,5 +42,9 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
         .wrapping_sub(ROUND.to_bits())
         .wrapping_add(127)
         << 23;
-    power * f32::from_bits(two_to_n)
+    if vanishes {
+        0.0
+    } else {
+        power * f32::from_bits(two_to_n)
+    }
 }

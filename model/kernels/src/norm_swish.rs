@@ -5,13 +5,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::sums::{moments, sum};
 use crate::{exp, multiply_add};
-
-/// Numbers that are summed side by side.
-const LANES: usize = 32;
-
-/// Numbers that are summed in single precision before the sum goes on in double.
-const RUN: usize = 4096;
 
 /// The sizes of a normalization.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +48,32 @@ pub fn forward(input: &[f32], gamma: &[f32], beta: &[f32], shape: Shape) -> Vec<
             beta,
             output,
             shape,
+        });
+    });
+    output
+}
+
+/// Gives v · sigmoid(v) with v = slope · x + shift for `input` `[b, c, places]`, `slope` and
+/// `shift` `[c]`: the same with moments from elsewhere.
+///
+/// # Panics
+/// If a length does not fit.
+pub fn line_swish(input: &[f32], slope: &[f32], shift: &[f32], places: usize) -> Vec<f32> {
+    assert_eq!(slope.len(), shift.len(), "slope and shift");
+    let map = (slope.len() * places).max(1);
+    assert!(input.len().is_multiple_of(map), "input");
+    let mut output = vec![0.0; input.len()];
+    let channels = output
+        .par_chunks_mut(places.max(1))
+        .zip(input.par_chunks(places.max(1)));
+    channels.enumerate().for_each(|(n, (output, input))| {
+        let n = n % slope.len();
+        let (slope, shift) = (slope[n], shift[n]);
+        Arch::new().dispatch(LineSwish {
+            input,
+            slope,
+            shift,
+            output,
         });
     });
     output
@@ -126,6 +147,37 @@ impl Shape {
     }
 }
 
+/// One channel of one map.
+struct LineSwish<'a> {
+    input: &'a [f32],
+    slope: f32,
+    shift: f32,
+    output: &'a mut [f32],
+}
+
+impl WithSimd for LineSwish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        if S::F32_LANES > 1 {
+            self.run::<true>()
+        } else {
+            self.run::<false>()
+        }
+    }
+}
+
+impl LineSwish<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (output, input) in self.output.iter_mut().zip(self.input) {
+            let value = multiply_add::<FUSED>(*input, self.slope, self.shift);
+            *output = value * sigmoid::<FUSED>(value);
+        }
+    }
+}
+
 /// One group of one map.
 struct Forward<'a> {
     input: &'a [f32],
@@ -160,10 +212,13 @@ impl Forward<'_> {
         for ((input, output), (gamma, beta)) in channels.zip(self.gamma.iter().zip(self.beta)) {
             let slope = gamma * scale;
             let shift = beta - mean * slope;
-            for (output, input) in output.iter_mut().zip(input) {
-                let value = multiply_add::<FUSED>(*input, slope, shift);
-                *output = value * sigmoid::<FUSED>(value);
-            }
+            let line = LineSwish {
+                input,
+                slope,
+                shift,
+                output,
+            };
+            line.run::<FUSED>();
         }
     }
 }
@@ -232,41 +287,6 @@ impl Backward<'_> {
         }
         affine
     }
-}
-
-/// Gives the mean, and one over the deviation.
-#[inline(always)]
-fn moments(values: &[f32], epsilon: f64) -> (f32, f32) {
-    let count = values.len() as f64;
-    let mean = sum(values.iter().copied()) / count;
-    let around = mean as f32;
-    let variance = sum(values
-        .iter()
-        .map(|value| (value - around) * (value - around)))
-        / count;
-    (around, (variance + epsilon).sqrt().recip() as f32)
-}
-
-/// Adds up numbers, side by side in single precision, and runs of them in double.
-#[inline(always)]
-fn sum(mut values: impl ExactSizeIterator<Item = f32>) -> f64 {
-    let mut total = 0.0;
-    while values.len() >= LANES {
-        let mut lanes = [0.0; LANES];
-        for _ in 0..(values.len() / LANES).min(RUN / LANES) {
-            for lane in &mut lanes {
-                *lane += values.next().expect("counted above");
-            }
-        }
-        total += across(&lanes);
-    }
-    total + values.map(f64::from).sum::<f64>()
-}
-
-/// Adds up lanes. Kept apart, so that it does not shape the loop before it.
-#[inline(never)]
-fn across(lanes: &[f32; LANES]) -> f64 {
-    lanes.iter().copied().map(f64::from).sum()
 }
 
 /// 1 / (1 + exp(−v)), to about 2e-7.

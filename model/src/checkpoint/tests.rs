@@ -111,8 +111,9 @@ fn half_precision_rounds_and_loads_as_single() {
         module.table.val().into_data(),
         loaded.table.val().into_data(),
     );
+    // Some may be, but not all numbers of a random table.
+    assert_ne!(a, b, "a random f32 is no f16");
     for (a, b) in a.iter::<f32>().zip(b.iter::<f32>()) {
-        assert_ne!(a, b, "a random f32 is no f16");
         assert!((a - b).abs() <= a.abs() / 1024.0, "{a} {b}");
     }
 }

@@ -4,10 +4,10 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 
 use super::config::HEAD_WIDTH;
+use crate::softmax::softmax;
 
 /// The four projections of an attention layer, all d × d.
 #[derive(Module, Debug)]
@@ -60,7 +60,7 @@ impl Attention {
             Some(bias) => scores + bias,
             None => scores,
         };
-        let heads = softmax(scores, 3).matmul(pairs.values);
+        let heads = softmax(scores).matmul(pairs.values);
         project(&self.o, merge_heads(heads))
     }
 

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::nn::GroupNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
 use super::blocks::{conv1x1, conv2d, group_norm};
 use super::moments::Norms;
+use crate::softmax::softmax;
 
 /// Largest attention score matrix held at once; larger ones are computed in bands of queries.
 const MAX_SCORES: usize = 1 << 24;
@@ -60,7 +60,7 @@ fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, max_scores: usize) -> Tensor
     let rows = (max_scores / (b * n)).clamp(1, n);
     let bands = (0..n).step_by(rows).map(|start| {
         let q = q.clone().narrow(1, start, rows.min(n - start));
-        softmax(q.matmul(k.clone()), 2).matmul(v.clone())
+        softmax(q.matmul(k.clone())).matmul(v.clone())
     });
     Tensor::cat(bands.collect(), 1)
 }

@@ -11,7 +11,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor, module::interpolate};
 
 use super::attention::PixelAttention;
-use super::moments::Norms;
+use super::moments::{Norm, Norms};
 use super::pixel_guided::{zero, zero_bias};
 
 /// Groups of every group normalization; each width is a multiple of it.
@@ -55,18 +55,24 @@ pub(crate) fn norm_swish(
     x: Tensor<4>,
     norms: &mut Norms<'_>,
 ) -> Option<Tensor<4>> {
+    let met = norms.meet(norm, &x)?;
     #[cfg(feature = "flex")]
-    if super::flex::takes(&x) && norms.skip_own() {
-        let (gamma, beta) = super::moments::affine(norm);
-        return Some(super::flex::normalize(
-            x,
-            gamma,
-            beta,
-            NORM_GROUPS,
-            NORM_EPSILON,
-        ));
+    if super::flex::takes(&x) {
+        match met {
+            Norm::Own => {
+                let (gamma, beta) = super::moments::affine(norm);
+                let epsilon = NORM_EPSILON;
+                let normed = super::flex::normalize(x, gamma, beta, NORM_GROUPS, epsilon);
+                return Some(normed);
+            }
+            Norm::Given(line) if !x.is_autodiff() => return Some(super::flex::line_swish(x, line)),
+            Norm::Given(line) => return Some(silu(line.of(x))),
+        }
     }
-    norms.normalize(norm, x).map(silu)
+    Some(silu(match met {
+        Norm::Own => norm.forward(x),
+        Norm::Given(line) => line.of(x),
+    }))
 }
 
 /// Two normalized 3 × 3 convolutions around a shortcut.

@@ -15,6 +15,8 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use nuwa_kernels::{conv3x3, norm_swish};
 
+use super::moments::Line;
+
 /// Tells whether [`convolve`] and [`normalize`] can take a tensor.
 pub(super) fn takes(x: &Tensor<4>) -> bool {
     x.dtype() == DType::F32 && x.device() == Device::flex()
@@ -49,6 +51,35 @@ pub(super) fn normalize(
     Tensor::from_dispatch(<Dispatch as Kernels>::normalize(
         x, gamma, beta, groups, epsilon,
     ))
+}
+
+/// Gives the swish of slope · x + shift; off the graph only.
+pub(super) fn line_swish(x: Tensor<4>, line: Line) -> Tensor<4> {
+    let [slope, shift] = [line.slope, line.shift].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Windows>::line_swish(
+        x.into_dispatch(),
+        slope,
+        shift,
+    ))
+}
+
+/// What only the decoding in windows needs.
+#[backend_extension(Flex)]
+trait Windows: Backend {
+    fn line_swish(
+        x: FloatTensor<Self>,
+        slope: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl Windows for Flex {
+    fn line_swish(x: FlexTensor, slope: FlexTensor, shift: FlexTensor) -> FlexTensor {
+        let [x, slope, shift] = [x, slope, shift].map(|tensor| tensor.to_contiguous());
+        let [b, c, h, w] = dims(&x);
+        let output = norm_swish::line_swish(numbers(&x), numbers(&slope), numbers(&shift), h * w);
+        tensor(output, [b, c, h, w])
+    }
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -330,6 +361,17 @@ mod tests {
             same(found.1.1, expected.1.1, &format!("{what}: gamma"));
             same(found.1.2, expected.1.2, &format!("{what}: beta"));
         }
+    }
+
+    #[test]
+    fn swish_of_lines_is_that_of_burn() {
+        let (x, slope, shift) = (draw([2, 3, 5, 70]), draw([3]), draw([3]));
+        let line = Line {
+            slope: slope.clone(),
+            shift: shift.clone(),
+        };
+        let expected = silu(x.clone() * slope.reshape([1, 3, 1, 1]) + shift.reshape([1, 3, 1, 1]));
+        same(line_swish(x, line), expected, "swish of lines");
     }
 
     #[test]

@@ -43,10 +43,10 @@ impl Moments {
         self.count = total;
     }
 
-    /// Normalizes feature maps `[b, c, h, w]` with these moments.
-    fn normalize(&self, norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-        let [_, c, _, _] = x.dims();
-        let device = x.device();
+    /// Gives the slope and shift of each channel that normalize with these moments.
+    fn line(&self, norm: &GroupNorm) -> Line {
+        let (gamma, beta) = affine(norm);
+        let ([c], device) = (gamma.dims(), gamma.device());
         let of_channel = |value: &dyn Fn(f64, f64) -> f64| {
             let values = (0..c).map(|channel| {
                 let (mean, squares) = self.groups[channel * NORM_GROUPS / c];
@@ -56,11 +56,34 @@ impl Moments {
         };
         let scale = of_channel(&|_, variance| (variance + NORM_EPSILON).sqrt().recip());
         let mean = of_channel(&|mean, _| mean);
-        let (gamma, beta) = affine(norm);
-        let scale = scale * gamma;
-        let shift = beta - mean * scale.clone();
-        x * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1])
+        let slope = scale * gamma;
+        let shift = beta - mean * slope.clone();
+        Line { slope, shift }
     }
+}
+
+/// A slope and a shift for each channel, `[c]`.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) slope: Tensor<1>,
+    pub(crate) shift: Tensor<1>,
+}
+
+impl Line {
+    /// Gives slope · x + shift of feature maps `[b, c, h, w]`.
+    pub(crate) fn of(self, x: Tensor<4>) -> Tensor<4> {
+        let [_, c, _, _] = x.dims();
+        x * self.slope.reshape([1, c, 1, 1]) + self.shift.reshape([1, c, 1, 1])
+    }
+}
+
+/// What a normalization does with its features.
+#[derive(Debug)]
+pub(crate) enum Norm {
+    /// It takes their own moments.
+    Own,
+    /// The moments are given.
+    Given(Line),
 }
 
 /// The part of a feature map that counts: rows and columns in tokens.
@@ -144,20 +167,20 @@ impl<'a> Norms<'a> {
         }
     }
 
-    /// Passes over the next normalization if it takes the moments of its own features.
-    #[cfg(feature = "flex")]
-    pub(crate) fn skip_own(&mut self) -> bool {
-        let own = self.survey.is_none() && self.met >= self.known.len();
-        self.met += usize::from(own);
-        own
-    }
-
     /// Normalizes features `[b, c, h, w]`, or ends the pass.
     pub(crate) fn normalize(&mut self, norm: &GroupNorm, x: Tensor<4>) -> Option<Tensor<4>> {
+        Some(match self.meet(norm, &x)? {
+            Norm::Own => norm.forward(x),
+            Norm::Given(line) => line.of(x),
+        })
+    }
+
+    /// Tells what the next normalization does with its features, or ends the pass.
+    pub(crate) fn meet(&mut self, norm: &GroupNorm, x: &Tensor<4>) -> Option<Norm> {
         let at = self.met;
         self.met += 1;
         if let Some(moments) = self.known.get(at) {
-            return Some(moments.normalize(norm, x));
+            return Some(Norm::Given(moments.line(norm)));
         }
         let Some(Survey {
             core,
@@ -165,14 +188,14 @@ impl<'a> Norms<'a> {
             goes_on,
         }) = &mut self.survey
         else {
-            return Some(norm.forward(x));
+            return Some(Norm::Own);
         };
         let at = at - self.known.len();
         if found.len() == at {
             found.push(Moments::default());
         }
         found[at].add(core.cut(x.clone()));
-        goes_on.then(|| found[at].normalize(norm, x))
+        goes_on.then(|| Norm::Given(found[at].line(norm)))
     }
 }
 

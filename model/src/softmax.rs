@@ -1,0 +1,125 @@
+//! Softmax over the last axis, on the CPU by a kernel of our own.
+//!
+//! Burn's CPU backend takes one exponential after the other, and under autodiff keeps every step in
+//! between; attention spends more time there than in its products.
+
+use burn::tensor::Tensor;
+
+/// Gives the softmax over the last axis.
+pub(crate) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) {
+        return flex::softmax(x);
+    }
+    burn::tensor::activation::softmax(x, D - 1)
+}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+    use burn::tensor::{DType, Device, Tensor, TensorData};
+    use nuwa_kernels::softmax as kernel;
+
+    pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+        x.dtype() == DType::F32 && x.device() == Device::flex()
+    }
+
+    pub(super) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+        Tensor::from_dispatch(<Dispatch as Softmax>::softmax(x.into_dispatch()))
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    trait Softmax: Backend {
+        fn softmax(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    }
+
+    impl Softmax for Flex {
+        fn softmax(x: FlexTensor) -> FlexTensor {
+            let x = x.to_contiguous();
+            map(&x, |values, n| kernel::forward(values, n))
+        }
+    }
+
+    impl<C: CheckpointStrategy> Softmax for Autodiff<Flex, C> {
+        fn softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
+            match Rows.prepare::<C>([x.node()]).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => {
+                    let output = Flex::softmax(x.into_primitive());
+                    prep.finish(output.clone(), output)
+                }
+                OpsKind::UnTracked(prep) => prep.finish(Flex::softmax(x.into_primitive())),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Rows;
+
+    impl Backward<Flex, 1> for Rows {
+        /// The output.
+        type State = FlexTensor;
+
+        fn backward(
+            self,
+            ops: Ops<Self::State, 1>,
+            gradients: &mut Gradients,
+            _checkpointer: &mut Checkpointer,
+        ) {
+            let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+            let [parent] = ops.parents;
+            if let Some(node) = parent {
+                let found = map(&ops.state, |output, n| {
+                    kernel::gradient(output, numbers(&gradient), n)
+                });
+                gradients.register::<Flex>(node.id, found);
+            }
+        }
+    }
+
+    /// Gives a tensor of the same shape; `work` is also told how long a row is.
+    fn map(x: &FlexTensor, work: impl Fn(&[f32], usize) -> Vec<f32>) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        let n = shape.iter().last().copied().unwrap_or(1);
+        FlexTensor::from_data(TensorData::new(work(numbers(x), n), shape))
+    }
+
+    fn numbers(tensor: &FlexTensor) -> &[f32] {
+        tensor.as_slice().expect("contiguous")
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use burn::tensor::{Distribution, Tolerance};
+
+        use super::*;
+
+        #[test]
+        fn softmax_and_its_gradient_are_those_of_burn() {
+            for (rows, n) in [(1, 1), (7, 15), (300, 97)] {
+                let range = Distribution::Normal(0.0, 20.0);
+                let x = Tensor::<2>::random([rows, n], range, &Device::flex());
+                // A hidden place, as masks make them, and rows that are a view.
+                let x = x.slice_fill([0..rows, 0..n / 4], f32::NEG_INFINITY);
+                let weight = Tensor::<2>::random([n, rows], range, &Device::flex()).transpose();
+                let run = |work: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+                    let x = Tensor::from_inner(x.clone()).require_grad();
+                    let y = work(x.clone());
+                    let loss = (y.clone() * Tensor::from_inner(weight.clone())).sum();
+                    let gradient = x.grad(&loss.backward()).expect("tracked");
+                    [y.inner().into_data(), gradient.into_data()]
+                };
+                let found = run(&|x| softmax(x));
+                let expected = run(&|x| burn::tensor::activation::softmax(x, 1));
+                for (found, expected) in found.iter().zip(&expected) {
+                    found.assert_approx_eq::<f32>(expected, Tolerance::absolute(3e-5));
+                }
+            }
+        }
+    }
+}
