@@ -2,6 +2,7 @@
 
 mod golden;
 mod smoke;
+mod tiled;
 
 use nuwa_model::device::DeviceChoice;
 

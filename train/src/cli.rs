@@ -155,6 +155,9 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     }
     let picture = Picture::read(&args.picture)?;
     fit_crops(&mut config, &picture).map_err(anyhow::Error::msg)?;
+    if let Some(problem) = config.problem() {
+        anyhow::bail!("{}: {problem}", args.picture.display());
+    }
     claim(&args.out, args.force)?;
     let device = args.device.open()?;
     let start = match &args.from {
@@ -192,18 +195,19 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes fewer patches per crop when the picture is small.
+/// Takes smaller crops when the picture is small.
 fn fit_crops(config: &mut OneShotConfig, picture: &Picture) -> Result<(), String> {
     let patch_px = config.render_crop_px() / config.stage_two.crop_patches;
     let side = picture.w().min(picture.h());
-    let least = patch_px.max(config.stage_one.crop_px);
-    if side < least {
+    if side < patch_px {
         return Err(format!(
-            "the picture is {} × {} px; one-shot training needs at least {least} × {least}",
+            "the picture is {} × {} px; one-shot training needs at least {patch_px} × {patch_px}",
             picture.w(),
             picture.h()
         ));
     }
+    let stride = config.vqgan.stride();
+    config.stage_one.crop_px = config.stage_one.crop_px.min(side / stride * stride);
     config.stage_two.crop_patches = config.stage_two.crop_patches.min(side / patch_px);
     Ok(())
 }

@@ -226,6 +226,11 @@ fn bad_requests_name_what_is_wrong() {
         .write(&place.path("dot.png"))
         .expect("written");
     place.refused(&one_shot("@dot.png", ""), 1, "1 × 1 px");
+    // A patch fits, but the adversary would see nothing of it.
+    Picture::filled(16, 12, [9; 3])
+        .write(&place.path("small.png"))
+        .expect("written");
+    place.refused(&one_shot("@small.png", ""), 1, "adversary");
     std::fs::write(place.path("cut.png"), b"\x89PNG\r\n\x1a\n").expect("written");
     place.refused(&one_shot("@cut.png", ""), 1, "cut.png");
     let into_file = one_shot("@in.png", "").replace("@run", "@in.png/run");

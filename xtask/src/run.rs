@@ -76,7 +76,9 @@ pub(crate) fn demo() -> Result<ExitCode> {
 
     let folder = root().join(DEMO);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let outpainted = ["outpaint", "--image", PICTURE, "--size", "2048x1536"];
+    // At a whole number of patches from the top left corner, so that none is painted for nothing.
+    let place = ["--size", "2048x1536", "--at", "512,384"];
+    let outpainted = [&["outpaint", "--image", PICTURE], &place[..]].concat();
     let outpainted = paint(&outpainted, folder.join("outpainted.png"))?;
     let strip = paint(&["paint", "--size", "2048x512"], folder.join("strip.png"))?;
     println!("{outpainted}\n{strip}");

@@ -121,7 +121,8 @@ pub(crate) struct Norms<'a> {
 
 #[derive(Debug)]
 struct Survey<'a> {
-    core: Core,
+    /// What counts of each map of the batch.
+    cores: Vec<Core>,
     found: &'a mut Vec<Moments>,
     /// Whether the pass goes on after the first moments found, with these.
     goes_on: bool,
@@ -142,11 +143,11 @@ impl<'a> Norms<'a> {
     }
 
     /// Each takes the joint moments of the cores of all maps of the batch, and notes them.
-    pub(crate) fn joint(core: Core, found: &'a mut Vec<Moments>) -> Self {
+    pub(crate) fn joint(cores: Vec<Core>, found: &'a mut Vec<Moments>) -> Self {
         Self {
             known: &[],
             survey: Some(Survey {
-                core,
+                cores,
                 found,
                 goes_on: true,
             }),
@@ -159,7 +160,7 @@ impl<'a> Norms<'a> {
         Self {
             known,
             survey: Some(Survey {
-                core,
+                cores: vec![core],
                 found,
                 goes_on: false,
             }),
@@ -183,7 +184,7 @@ impl<'a> Norms<'a> {
             return Some(Norm::Given(moments.line(norm)));
         }
         let Some(Survey {
-            core,
+            cores,
             found,
             goes_on,
         }) = &mut self.survey
@@ -194,7 +195,9 @@ impl<'a> Norms<'a> {
         if found.len() == at {
             found.push(Moments::default());
         }
-        found[at].add(core.cut(x.clone()));
+        for (map, core) in cores.iter().enumerate() {
+            found[at].add(core.cut(x.clone().narrow(0, map, 1)));
+        }
         goes_on.then(|| Norm::Given(found[at].line(norm)))
     }
 }

@@ -206,8 +206,9 @@ impl Tiling {
             // One window is the whole picture.
             _ if windows.len() == 1 => {}
             Statistics::Sampled(count) => {
-                let (samples, core) = self.samples(size, count);
-                pass(&samples, &mut Norms::joint(core, &mut known))?;
+                let samples = self.samples(size, count);
+                let cores = samples.iter().map(|window| window.core).collect();
+                pass(&samples, &mut Norms::joint(cores, &mut known))?;
             }
             Statistics::Exact => loop {
                 let mut found = Vec::new();

@@ -9,7 +9,7 @@ use super::moments::Core;
 pub enum Statistics {
     /// From themselves: one pass; windows of unlike content differ in color and contrast.
     PerWindow,
-    /// From about this many windows spread over the picture, as if they were all of it: two passes,
+    /// From at most this many windows spread over the picture, as if they were all of it: two passes,
     /// the first over those windows together.
     Sampled(usize),
     /// From the whole picture: one pass per normalization, each up to that one.
@@ -37,7 +37,7 @@ impl Default for Tiling {
             window: 32,
             blend: 1,
             margin: 3,
-            statistics: Statistics::Sampled(9),
+            statistics: Statistics::Sampled(16),
         }
     }
 }
@@ -67,37 +67,46 @@ impl Tiling {
         }
     }
 
-    /// Spreads about `count` windows of one size evenly over the picture.
-    pub(super) fn samples(&self, size: [usize; 2], count: usize) -> (Vec<Window>, Core) {
-        let side = |axis: usize| size[axis].min(self.window + 2 * self.margin);
+    /// Gives at most `count` windows, spread evenly over those that make up the picture, and all of
+    /// one size: at the picture's border they reach further inwards.
+    pub(super) fn samples(&self, size: [usize; 2], count: usize) -> Vec<Window> {
+        let spans = [0, 1].map(|axis| self.spans(size[axis]));
+        let [n_rows, n_columns] = [spans[0].len(), spans[1].len()];
+        let share = (count as f64 * n_rows as f64 / n_columns as f64).sqrt();
+        let rows = (share.round() as usize).clamp(1, n_rows).min(count.max(1));
+        let columns = (count / rows).clamp(1, n_columns);
+        // Evenly, from the first to the last; a single one from the middle.
+        let pick = |n: usize, of: usize, from: usize| match of {
+            1 => from / 2,
+            _ => n * (from - 1) / (of - 1),
+        };
+        let around = self.blend + self.margin;
+        let side = |axis: usize| {
+            let longest = spans[axis].iter().map(Range::len).max().unwrap_or(0);
+            size[axis].min(longest + 2 * around)
+        };
         let extent = [side(0), side(1)];
-        let inset = extent.map(|side| {
-            if side > 2 * self.margin {
-                self.margin
-            } else {
-                0
+        let window = |n: usize| {
+            let cells = [
+                &spans[0][pick(n / columns, rows, n_rows)],
+                &spans[1][pick(n % columns, columns, n_columns)],
+            ];
+            let start = [0, 1].map(|axis| {
+                let first = cells[axis].start.saturating_sub(around);
+                first.min(size[axis] - extent[axis])
+            });
+            let core = Core {
+                of: extent,
+                start: [0, 1].map(|axis| cells[axis].start - start[axis]),
+                size: [0, 1].map(|axis| cells[axis].len()),
+            };
+            Window {
+                start,
+                size: extent,
+                core,
             }
-        });
-        let core = Core {
-            of: extent,
-            start: inset,
-            size: [0, 1].map(|axis| extent[axis] - 2 * inset[axis]),
         };
-        let needed = [0, 1].map(|axis| size[axis].div_ceil(extent[axis]));
-        let share = (count as f64 * needed[0] as f64 / needed[1] as f64).sqrt();
-        let rows = (share.round() as usize).clamp(1, needed[0]);
-        let columns = count.div_ceil(rows).clamp(1, needed[1]);
-        let place = |axis: usize, n: usize, of: usize| match of {
-            1 => (size[axis] - extent[axis]) / 2,
-            _ => (size[axis] - extent[axis]) * n / (of - 1),
-        };
-        let at = |n: usize| [place(0, n / columns, rows), place(1, n % columns, columns)];
-        let window = |n| Window {
-            start: at(n),
-            size: extent,
-            core,
-        };
-        ((0..rows * columns).map(window).collect(), core)
+        (0..rows * columns).map(window).collect()
     }
 
     /// Cuts a length into parts of about equal size.
