@@ -42,7 +42,7 @@ mod flex {
     impl Softmax for Flex {
         fn softmax(x: FlexTensor) -> FlexTensor {
             let x = x.to_contiguous();
-            map(&x, |values, n| kernel::forward(values, n))
+            map(&x, kernel::forward)
         }
     }
 

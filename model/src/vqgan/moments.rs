@@ -79,6 +79,10 @@ impl Line {
 
 /// What a normalization does with its features.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart where it is made"
+)]
 pub(crate) enum Norm {
     /// It takes their own moments.
     Own,
