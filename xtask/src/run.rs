@@ -91,9 +91,7 @@ fn paint(arguments: &[&str], out: PathBuf) -> Result<String> {
     let mut command = Command::new(built("nuwa-infer")?);
     command
         .args(arguments)
-        // The same seed, so that everyone sees the same pictures; a little calmer than the model is
-        // sure of.
-        .args(["--temperature", "0.8"])
+        // The same seed, so that everyone sees the same pictures.
         .args(["--model", MODEL, "--device", "cpu", "--seed", "0", "--out"])
         .arg(&out)
         // Its own word on where the picture is would come twice.
