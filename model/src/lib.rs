@@ -17,6 +17,8 @@ pub mod checkpoint;
 pub mod clip;
 pub mod device;
 pub mod error;
+#[cfg(feature = "flex")]
+mod flex;
 pub mod import;
 pub mod patch;
 pub mod preset;

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 /// Gives the softmax over the last axis.
 pub(crate) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if flex::takes(&x) {
+    if crate::flex::takes(&x) {
         return flex::softmax(x);
     }
     burn::tensor::activation::softmax(x, D - 1)
@@ -23,12 +23,10 @@ mod flex {
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-    use burn::tensor::{DType, Device, Tensor, TensorData};
+    use burn::tensor::{Tensor, TensorData};
     use nuwa_kernels::softmax as kernel;
 
-    pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-        x.dtype() == DType::F32 && x.device() == Device::flex()
-    }
+    use crate::flex::numbers;
 
     pub(super) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Tensor::from_dispatch(<Dispatch as Softmax>::softmax(x.into_dispatch()))
@@ -89,13 +87,9 @@ mod flex {
         FlexTensor::from_data(TensorData::new(work(numbers(x), n), shape))
     }
 
-    fn numbers(tensor: &FlexTensor) -> &[f32] {
-        tensor.as_slice().expect("contiguous")
-    }
-
     #[cfg(test)]
     mod tests {
-        use burn::tensor::{Distribution, Tolerance};
+        use burn::tensor::{Device, Distribution, Tolerance};
 
         use super::*;
 

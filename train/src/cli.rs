@@ -54,7 +54,7 @@ struct OneShotArgs {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// How the renderer decodes: ar, nar or pnar.
-    #[arg(long, default_value = "ar", value_parser = decoding)]
+    #[arg(long, default_value = "ar")]
     renderer: Decoding,
     /// Seed of initial weights, crops and orders.
     #[arg(long, default_value_t = 0)]
@@ -83,15 +83,6 @@ struct ConfigArgs {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misuse(String);
-
-fn decoding(name: &str) -> Result<Decoding, String> {
-    match name {
-        "ar" => Ok(Decoding::Ar),
-        "nar" => Ok(Decoding::Nar),
-        "pnar" => Ok(Decoding::Pnar),
-        _ => Err("there are ar, nar and pnar".into()),
-    }
-}
 
 /// Runs the program on its arguments, the program's name first. Gives the exit code: 0 done, 1
 /// failed, 2 misused. Causes go to standard error, one line each.

@@ -59,7 +59,7 @@ pub(super) struct Brush {
     #[arg(long, default_value_t = 1.0, value_parser = temperature)]
     pub(super) temperature: f64,
     /// Refuse the model unless it decodes like this: ar, nar or pnar.
-    #[arg(long, value_parser = decoding)]
+    #[arg(long)]
     pub(super) renderer: Option<Decoding>,
     /// Most patches rendered as one batch; the picture is the same.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
@@ -111,15 +111,6 @@ pub(super) struct CopyDistanceArgs {
     /// Side of the patches that are compared, in pixels.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) patch: u32,
-}
-
-fn decoding(name: &str) -> Result<Decoding, String> {
-    match name {
-        "ar" => Ok(Decoding::Ar),
-        "nar" => Ok(Decoding::Nar),
-        "pnar" => Ok(Decoding::Pnar),
-        _ => Err("there are ar, nar and pnar".into()),
-    }
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

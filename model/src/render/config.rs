@@ -1,5 +1,7 @@
 //! What a render transformer is made of, as saved beside its weights.
 
+use std::str::FromStr;
+
 use burn::module::{Module, Param};
 use burn::nn::{
     Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
@@ -28,6 +30,19 @@ pub enum Decoding {
     Nar,
     /// Progressive non-autoregressive: rounds that keep the surest tokens.
     Pnar,
+}
+
+impl FromStr for Decoding {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "ar" => Ok(Self::Ar),
+            "nar" => Ok(Self::Nar),
+            "pnar" => Ok(Self::Pnar),
+            _ => Err("there are ar, nar and pnar"),
+        }
+    }
 }
 
 /// Where the relative position embedding is fed in (\[P\] Tab. 6).

@@ -7,17 +7,18 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use nuwa_kernels::{attend, few_rows};
 
 use super::HEAD_WIDTH;
 use super::attention::KeyValues;
+use crate::flex::numbers;
 
 const _: () = assert!(HEAD_WIDTH == attend::WIDTH);
 
 /// Tells whether the kernels can take a tensor: off the graph, on the CPU, in single precision.
 pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-    !x.is_autodiff() && x.dtype() == DType::F32 && x.device() == Device::flex()
+    !x.is_autodiff() && crate::flex::takes(x)
 }
 
 /// Gives x W + bias for a few rows.
@@ -105,16 +106,11 @@ impl TokenKernels for Flex {
     }
 }
 
-/// Gives the numbers of a contiguous tensor.
-fn numbers(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("made contiguous before")
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
     use burn::tensor::activation::softmax;
     use burn::tensor::module::linear;
+    use burn::tensor::{Device, Distribution};
 
     use super::*;
 

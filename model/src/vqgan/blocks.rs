@@ -42,7 +42,7 @@ pub(crate) fn group_norm(channels: usize, device: &Device) -> GroupNorm {
 /// Applies a convolution.
 pub(crate) fn conv2d(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if conv.kernel_size == [3, 3] && conv.stride == [1, 1] && super::flex::takes(&x) {
+    if conv.kernel_size == [3, 3] && conv.stride == [1, 1] && crate::flex::takes(&x) {
         let bias = conv.bias.as_ref().expect("our convolutions have a bias");
         return super::flex::convolve(x, conv.weight.val(), bias.val());
     }
@@ -57,7 +57,7 @@ pub(crate) fn norm_swish(
 ) -> Option<Tensor<4>> {
     let met = norms.meet(norm, &x)?;
     #[cfg(feature = "flex")]
-    if super::flex::takes(&x) {
+    if crate::flex::takes(&x) {
         match met {
             Norm::Own => {
                 let (gamma, beta) = super::moments::affine(norm);

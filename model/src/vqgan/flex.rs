@@ -12,15 +12,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use nuwa_kernels::{conv3x3, norm_swish};
 
 use super::moments::Line;
-
-/// Tells whether [`convolve`] and [`normalize`] can take a tensor.
-pub(super) fn takes(x: &Tensor<4>) -> bool {
-    x.dtype() == DType::F32 && x.device() == Device::flex()
-}
+use crate::flex::numbers;
 
 /// Gives the 3 × 3 convolution of stride 1 with a border of one zero.
 ///
@@ -256,11 +252,6 @@ fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.layout().shape().dims()
 }
 
-/// Gives the numbers of a contiguous tensor.
-fn numbers(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("made contiguous before")
-}
-
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
@@ -270,7 +261,7 @@ mod tests {
     use burn::tensor::activation::silu;
     use burn::tensor::module::conv2d;
     use burn::tensor::ops::ConvOptions;
-    use burn::tensor::{Distribution, Tolerance};
+    use burn::tensor::{Device, Distribution, Tolerance};
 
     use super::*;
 

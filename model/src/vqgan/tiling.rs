@@ -95,16 +95,7 @@ impl Tiling {
                 let first = cells[axis].start.saturating_sub(around);
                 first.min(size[axis] - extent[axis])
             });
-            let core = Core {
-                of: extent,
-                start: [0, 1].map(|axis| cells[axis].start - start[axis]),
-                size: [0, 1].map(|axis| cells[axis].len()),
-            };
-            Window {
-                start,
-                size: extent,
-                core,
-            }
+            Window::around(cells, start, extent)
         };
         (0..rows * columns).map(window).collect()
     }
@@ -131,16 +122,7 @@ impl Tiling {
         let start = [0, 1].map(|axis| core[axis].start.saturating_sub(around));
         let end = [0, 1].map(|axis| size[axis].min(core[axis].end + around));
         let extent = [0, 1].map(|axis| end[axis] - start[axis]);
-        let core = Core {
-            of: extent,
-            start: [0, 1].map(|axis| core[axis].start - start[axis]),
-            size: [0, 1].map(|axis| core[axis].len()),
-        };
-        Window {
-            start,
-            size: extent,
-            core,
-        }
+        Window::around(core.each_ref(), start, extent)
     }
 
     /// Gives where along one axis a window has any weight.
@@ -180,6 +162,16 @@ impl Tiling {
 }
 
 impl Window {
+    /// Gives the window at `start` that stands for a cell of the picture.
+    fn around(cell: [&Range<usize>; 2], start: [usize; 2], size: [usize; 2]) -> Self {
+        let core = Core {
+            of: size,
+            start: [0, 1].map(|axis| cell[axis].start - start[axis]),
+            size: [0, 1].map(|axis| cell[axis].len()),
+        };
+        Self { start, size, core }
+    }
+
     pub(super) fn range(&self, axis: usize) -> Range<usize> {
         self.start[axis]..self.start[axis] + self.size[axis]
     }
