@@ -4,11 +4,11 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Tensor};
 
 /// Tells whether a tensor lies on the CPU in single precision, on the graph or off it.
-pub(crate) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+pub fn takes<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && x.device() == Device::flex()
 }
 
 /// Gives the numbers of a contiguous tensor.
-pub(crate) fn numbers(tensor: &FlexTensor) -> &[f32] {
+pub fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("made contiguous before")
 }

@@ -18,7 +18,7 @@ pub mod clip;
 pub mod device;
 pub mod error;
 #[cfg(feature = "flex")]
-mod flex;
+pub mod flex;
 pub mod import;
 pub mod patch;
 pub mod preset;

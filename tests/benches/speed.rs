@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
 
-use burn::optim::AdamConfig;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use burn::train::Learner;
 use divan::{Bencher, black_box};
@@ -18,6 +17,7 @@ use nuwa_model::preset::Size;
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
 use nuwa_model::render::{RendererConfig, Session, TokenGrid};
 use nuwa_model::vqgan::VqganConfig;
+use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ fn train_step(bencher: Bencher) {
     };
     let renderer = materialize(config.init(&device.clone().autodiff()));
     let task = RenderTask::new(renderer, config, 0.0);
-    let mut learner = Learner::new(task, AdamConfig::new().with_epsilon(1e-8).init(), 1e-4);
+    let mut learner = Learner::new(task, Adam::default().init(), 1e-4);
     bencher.bench_local(|| {
         render_and_optimize(&mut learner, &batch, |_, _| true);
         sync(&device);

@@ -4,7 +4,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use burn::optim::AdamConfig;
 use burn::tensor::Tensor;
 use burn::train::Learner;
 use nuwa_infer::engine;
@@ -12,6 +11,7 @@ use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule, TokenSize};
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, Session, TokenGrid, Transfer};
 use nuwa_model::vqgan::VqganConfig;
+use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use nuwa_train::schedule::{Budget, Clock, WarmupLinear};
@@ -50,7 +50,7 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
     let clock = Arc::new(Clock::start(Budget::Steps(2 * passes)));
     let renderer = materialize(config.init(&device.clone().autodiff()));
     let task = RenderTask::new(renderer, config.clone(), 0.0);
-    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let adam = Adam::default().init();
     let mut learner = Learner::new(task, adam, WarmupLinear::new(clock, 5e-3, 0.05));
     let mut last = f32::NAN;
     for _ in 0..passes {

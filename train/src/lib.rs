@@ -1,6 +1,7 @@
 //! Training: stage one (the VQGAN), stage two (the renderer, by render-and-optimize), and the
 //! `nuwa-train` program. The only room with optimizers, schedules and adversaries.
 
+pub mod adam;
 mod cli;
 pub mod materialize;
 pub mod one_shot;

@@ -1,15 +1,22 @@
 //! Processor kernels for what painting and VQGANs spend their time on: 3 × 3 convolutions, group
-//! normalization followed by swish, and the attention and products of tokens that are written one
-//! by one. Slices in, vectors out, no tensors.
+//! normalization followed by swish, layer
+//! normalization, softmax, GEGLU, and the attention and products of tokens that
+//! are written one by one; and a step of Adam. Slices in, vectors out, no tensors.
 //!
 //! A crate of its own so that it is optimized in every profile. All maps are `[b, c, h, w]`,
 //! row-major. Loops are written over fixed-size arrays, which the compiler turns into vector
 //! registers; [`pulp`] runs them with the instruction set of the processor at hand.
 
+pub mod adam;
 pub mod attend;
+pub mod attention;
 pub mod conv3x3;
 pub mod few_rows;
+pub mod geglu;
+pub mod layer_norm;
+pub mod linear;
 pub mod norm_swish;
+pub mod product;
 pub mod softmax;
 mod sums;
 

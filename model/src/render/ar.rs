@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::adc::TokenGrid;
 use super::attention::KeyValues;
 use super::ncp::PatchKeyValues;
+use super::norm::normalize;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
 use super::transformer::{RenderInput, RenderOutput, Renderer};
@@ -78,7 +79,7 @@ impl Session {
                 *bias = hidden.slice_fill(place, 0.0);
             }
             for (l, layer) in self.renderer.layers.iter().enumerate() {
-                let (queries, pair) = self.fused[l].forward(layer.norm1.forward(z.clone()));
+                let (queries, pair) = self.fused[l].forward(normalize(&layer.norm1, z.clone()));
                 let pairs = buffers[l].put(own + t, pair);
                 let bias = biases[l % biases.len()].clone();
                 let attended = layer.attn.attend_written(queries, pairs, bias, own + t + 1);

@@ -3,8 +3,8 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
 use burn::tensor::module::linear;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::HEAD_WIDTH;
 use crate::softmax::softmax;
@@ -27,13 +27,27 @@ pub(super) struct KeyValues {
     pub values: Tensor<4>,
 }
 
+impl KeyValues {
+    /// Appends the pairs of later tokens.
+    pub(super) fn followed_by(self, later: Self) -> Self {
+        // Along the tokens as they are stored: freshly projected pairs are copied in one piece.
+        let join = |earlier: Tensor<4>, later: Tensor<4>| {
+            let parts = vec![earlier.swap_dims(1, 2), later.swap_dims(1, 2)];
+            Tensor::cat(parts, 1).swap_dims(1, 2)
+        };
+        Self {
+            keys: join(self.keys, later.keys),
+            values: join(self.values, later.values),
+        }
+    }
+}
+
 impl Attention {
     /// Projects normalized states `[b, s, d]` to keys and values.
     pub(super) fn key_values(&self, states: Tensor<3>) -> KeyValues {
-        let values = split_heads(self.v.forward(states.clone()));
         KeyValues {
-            keys: split_heads(self.k.forward(states)),
-            values,
+            keys: split_heads(project(&self.k, states.clone())),
+            values: split_heads(project(&self.v, states)),
         }
     }
 
@@ -42,12 +56,29 @@ impl Attention {
         split_heads(project(&self.q, states))
     }
 
-    /// Attends and projects out: softmax(QKᵀ/√64 + bias) V, `[b, m, d]`.
+    /// Attends to every pair and projects out: softmax(QKᵀ/√64) V, `[b, m, d]`. When `causal`, the
+    /// queries are the last of the keys, and none sees a later one.
     ///
     /// # Shapes
-    /// queries `[b, heads, m, 64]`, pairs `[b, heads, s, 64]`, bias broadcasts over
-    /// `[b, heads, m, s]`.
-    pub(super) fn attend(
+    /// queries `[b, heads, m, 64]`, pairs `[b, heads, s, 64]`.
+    pub(super) fn attend(&self, queries: Tensor<4>, pairs: KeyValues, causal: bool) -> Tensor<3> {
+        #[cfg(feature = "flex")]
+        if crate::flex::takes(&queries) {
+            let [queries, keys, values] = [queries, pairs.keys, pairs.values].map(merge_heads);
+            let heads = super::flex::attention(queries, keys, values, causal);
+            return project(&self.o, heads);
+        }
+        let [_, _, m, _] = queries.dims();
+        let [_, _, s, _] = pairs.keys.dims();
+        let bias = causal.then(|| causal_bias(m, s, &queries.device()));
+        self.attend_biased(queries, pairs, bias)
+    }
+
+    /// [`attend`](Self::attend) with something added to the scores.
+    ///
+    /// # Shapes
+    /// bias broadcasts over `[b, heads, m, s]`.
+    pub(super) fn attend_biased(
         &self,
         queries: Tensor<4>,
         pairs: KeyValues,
@@ -82,8 +113,22 @@ impl Attention {
             return project(&self.o, merge_heads(heads));
         }
         let _ = seen;
-        self.attend(queries, pairs, Some(bias))
+        self.attend_biased(queries, pairs, Some(bias))
     }
+}
+
+/// Forbids each of the last `m` of `s` tokens to look at later ones: `[1, 1, m, s]`, 0 or −∞.
+pub(super) fn causal_bias(m: usize, s: usize, device: &Device) -> Tensor<4> {
+    let bias = |at: usize| {
+        if at % s > at / s + s - m {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        }
+    };
+    let data = TensorData::new((0..m * s).map(bias).collect(), [1, 1, m, s]);
+    // A mask is no parameter: keep it off the graph.
+    Tensor::from_data(data, &device.clone().without_autodiff())
 }
 
 /// Applies a linear layer to states `[b, m, d]`.
@@ -99,8 +144,11 @@ pub(super) fn project_by(
     bias: Option<Tensor<1>>,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if states.dims()[1] == 1 && super::flex::takes(&states) {
-        return super::flex::project(states, weight, bias);
+    if crate::flex::takes(&states) {
+        return match states.dims()[1] {
+            1 if super::flex::takes(&states) => super::flex::project(states, weight, bias),
+            _ => super::flex::linear(states, weight, bias),
+        };
     }
     linear(states, weight, bias)
 }
@@ -112,7 +160,8 @@ pub(super) fn split_heads(x: Tensor<3>) -> Tensor<4> {
         .swap_dims(1, 2)
 }
 
-fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+/// Joins heads: `[b, heads, s, 64]` to `[b, s, d]`.
+pub(super) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [b, heads, s, width] = x.dims();
     x.swap_dims(1, 2).reshape([b, s, heads * width])
 }

@@ -3,10 +3,11 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Int, Tensor};
 
-use super::attention::{Attention, KeyValues, project, split_heads};
+use super::attention::{Attention, KeyValues, causal_bias, merge_heads, project, split_heads};
+use super::geglu::geglu;
+use super::norm::normalize;
 
 /// GEGLU: value ⊙ gelu(gate), exact erf; the value half comes first (page §7).
 #[derive(Module, Debug)]
@@ -17,11 +18,7 @@ pub(super) struct FeedForward {
 
 impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let expanded = project(&self.expand, x);
-        let half = expanded.dims()[2] / 2;
-        let value = expanded.clone().narrow(2, 0, half);
-        let gate = expanded.narrow(2, half, half);
-        project(&self.contract, value * gelu(gate))
+        project(&self.contract, geglu(project(&self.expand, x)))
     }
 }
 
@@ -53,47 +50,48 @@ pub(super) struct Block {
 impl Block {
     /// Runs the layer on states `[b, m, d]`.
     ///
-    /// `own_bias` broadcasts over `[b, heads, m, m]`: the causal mask, or nothing. `text` holds the
-    /// projected text states.
+    /// When `causal`, no token sees a later one of the patch. `text` holds the projected text
+    /// states.
     pub(super) fn forward(
         &self,
         z: Tensor<3>,
         context: Option<&LayerContext>,
-        own_bias: Option<&Tensor<4>>,
+        causal: bool,
         text: Option<&KeyValues>,
     ) -> Tensor<3> {
-        let a = self.norm1.forward(z.clone());
+        let a = normalize(&self.norm1, z.clone());
         let queries = self.attn.queries(a.clone());
         let own = self.attn.key_values(a);
-        let [_, _, m, _] = own.keys.dims();
-        let (pairs, bias) = match context {
-            None => (own, own_bias.cloned()),
-            Some(context) => {
-                let bias = joint_bias(context, own_bias, m);
-                let keys = Tensor::cat(vec![context.pairs.keys.clone(), own.keys], 2);
-                let values = Tensor::cat(vec![context.pairs.values.clone(), own.values], 2);
-                (KeyValues { keys, values }, bias)
+        let pairs = match context {
+            None => own,
+            Some(context) => context.pairs.clone().followed_by(own),
+        };
+        let attended = match context.and_then(|context| context.bias.clone()) {
+            None => self.attn.attend(queries, pairs, causal),
+            Some(bias) => {
+                let bias = joint_bias(bias, queries.dims()[2], causal);
+                self.attn.attend_biased(queries, pairs, Some(bias))
             }
         };
-        self.rest(z + self.attn.attend(queries, pairs, bias), text)
+        self.rest(z + attended, text)
     }
 
     /// Runs what follows attention: text and feed-forward.
     pub(super) fn rest(&self, z: Tensor<3>, text: Option<&KeyValues>) -> Tensor<3> {
         let z = match (text, &self.norm2, &self.cross) {
             (Some(text), Some(norm2), Some(cross)) => {
-                let queries = cross.queries(norm2.forward(z.clone()));
-                z + cross.attend(queries, text.clone(), None)
+                let queries = cross.queries(normalize(norm2, z.clone()));
+                z + cross.attend(queries, text.clone(), false)
             }
             _ => z,
         };
-        let x = self.norm3.forward(z.clone());
+        let x = normalize(&self.norm3, z.clone());
         z + self.ff.forward(x)
     }
 
     /// Projects the states `[b, s, d]` that entered this layer to keys and values.
     pub(super) fn project(&self, states: Tensor<3>) -> KeyValues {
-        self.attn.key_values(self.norm1.forward(states))
+        self.attn.key_values(normalize(&self.norm1, states))
     }
 
     /// Projects text states `[b, t, d]`; nothing in an unconditional layer.
@@ -116,12 +114,12 @@ impl Block {
         let own = rpe.clone().narrow(0, own_row, 1);
         let shift = rpe.select(0, rows) - own; // [n, d] or [n, heads]
         if shift.dims()[1] == heads * width {
-            let shift = split_heads(shift.unsqueeze::<3>()).unsqueeze_dim::<5>(3); // [1, h, n, 1, 64]
-            let keys = pairs.keys.reshape([b, heads, n, m, width]) + shift;
-            let keys = keys.reshape([b, heads, s, width]);
+            // Freshly projected keys lie token after token, so merging the heads copies nothing.
+            let keys = merge_heads(pairs.keys).reshape([b, n, m, heads * width]);
+            let keys = keys + shift.reshape([1, n, 1, heads * width]);
             LayerContext {
                 pairs: KeyValues {
-                    keys,
+                    keys: split_heads(keys.reshape([b, s, heads * width])),
                     values: pairs.values,
                 },
                 bias: None,
@@ -139,20 +137,17 @@ impl Block {
     }
 }
 
-/// Joins the biases of context and own scores, each of which may be missing (zero).
-fn joint_bias(context: &LayerContext, own_bias: Option<&Tensor<4>>, m: usize) -> Option<Tensor<4>> {
-    if context.bias.is_none() && own_bias.is_none() {
-        return None;
-    }
-    let device = context.pairs.keys.device();
-    let s = context.pairs.keys.dims()[2];
-    let zeros = |s: usize| Tensor::zeros([1, 1, 1, s], &device);
-    let theirs = context.bias.clone().unwrap_or_else(|| zeros(s));
-    let own = own_bias.cloned().unwrap_or_else(|| zeros(m));
-    let ([b1, h1, m1, s], [b2, h2, m2, own_s]) = (theirs.dims(), own.dims());
-    let (b, h, m) = (b1.max(b2), h1.max(h2), m1.max(m2));
-    Some(Tensor::cat(
-        vec![theirs.expand([b, h, m, s]), own.expand([b, h, m, own_s])],
-        3,
-    ))
+/// Joins the bias of context scores, `[b or 1, heads or 1, 1, s]`, with that of `m` own tokens.
+fn joint_bias(theirs: Tensor<4>, m: usize, causal: bool) -> Tensor<4> {
+    let device = theirs.device();
+    let own = match causal {
+        true => causal_bias(m, m, &device),
+        false => Tensor::zeros([1, 1, 1, m], &device),
+    };
+    let ([b, heads, _, s], [_, _, rows, _]) = (theirs.dims(), own.dims());
+    let parts = vec![
+        theirs.expand([b, heads, rows, s]),
+        own.expand([b, heads, rows, m]),
+    ];
+    Tensor::cat(parts, 3)
 }

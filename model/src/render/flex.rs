@@ -4,6 +4,12 @@
 //! A row comes out the same to the last bit whatever rows it is computed with, so that any schedule
 //! of a route paints the same tokens.
 
+mod attention;
+mod linear;
+
+pub(super) use self::attention::attention;
+pub(super) use self::linear::linear;
+
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
@@ -109,7 +115,7 @@ impl TokenKernels for Flex {
 #[cfg(test)]
 mod tests {
     use burn::tensor::activation::softmax;
-    use burn::tensor::module::linear;
+    use burn::tensor::module;
     use burn::tensor::{Device, Distribution};
 
     use super::*;
@@ -130,12 +136,12 @@ mod tests {
         for (rows, k, n) in [(1, 1, 1), (3, 7, 17), (4, 192, 576), (6, 250, 999)] {
             let (x, weight, bias) = (draw([rows, 1, k]), draw([k, n]), draw([n]));
             let found = project(x.clone(), weight.clone(), Some(bias.clone()));
-            let expected = linear(x.clone(), weight.clone(), Some(bias));
+            let expected = module::linear(x.clone(), weight.clone(), Some(bias));
             same(found.clone(), expected, &format!("{rows}x{k}x{n}"));
             let unbiased = project(x.clone(), weight.clone(), None);
             same(
                 unbiased.clone(),
-                linear(x.clone(), weight.clone(), None),
+                module::linear(x.clone(), weight.clone(), None),
                 "no bias",
             );
             let last = project(x.narrow(0, rows - 1, 1), weight, None);

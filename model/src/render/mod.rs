@@ -11,8 +11,10 @@ mod block;
 mod config;
 #[cfg(feature = "flex")]
 mod flex;
+mod geglu;
 pub mod nar;
 mod ncp;
+mod norm;
 pub mod pnar;
 pub mod sampling;
 mod session;

@@ -27,7 +27,7 @@ impl Renderer {
         let context = self.relate(input);
         let text = self.project_text(input.text.as_ref());
         let z = self.embed_masked(tokens.clone(), masked, input);
-        let (z, _) = self.run(z, &context, text.as_ref(), None);
+        let (z, _) = self.run(z, &context, text.as_ref(), false);
         RenderOutput {
             logits: self.logits(z),
             cache: self.clean_cache(&tokens, input),
@@ -121,7 +121,7 @@ impl Session {
         let masked: Tensor<2, Bool> = Tensor::from_data(data, &self.device);
         let z = self.renderer.tok_emb.forward(self.token_tensor(tokens, m));
         let z = self.renderer.hide(z, masked, rows, m) + self.wave_places(jobs);
-        let (z, _) = self.run(z, jobs, None);
+        let (z, _) = self.run(z, jobs, false);
         host(self.logits(z).into_data())
     }
 }

@@ -12,8 +12,9 @@ use super::attention::{KeyValues, project_by};
 use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
+use super::norm::normalize;
 use super::sampling::{Sampler, Uniforms};
-use super::transformer::{Renderer, causal_bias};
+use super::transformer::Renderer;
 use crate::patch::{Order, PatchIndex, Step};
 
 /// One patch of a wave: where it is, how it is written, what it sees.
@@ -188,12 +189,12 @@ impl Session {
         let causal = match self.config.decoding {
             Decoding::Ar => {
                 z = Tensor::cat(vec![self.wave_begin(jobs), z], 1);
-                Some(causal_bias(m + 1, &self.device))
+                true
             }
-            Decoding::Nar | Decoding::Pnar => None,
+            Decoding::Nar | Decoding::Pnar => false,
         };
-        let (_, inputs) = self.run(z, jobs, causal.as_ref());
-        let first = usize::from(causal.is_some());
+        let (_, inputs) = self.run(z, jobs, causal);
+        let first = usize::from(causal);
         let project =
             |(layer, states): (&Block, Tensor<3>)| layer.project(states.narrow(1, first, m));
         let layers = self
@@ -226,7 +227,7 @@ impl Session {
         &self,
         mut z: Tensor<3>,
         jobs: &[PatchJob],
-        own_bias: Option<&Tensor<4>>,
+        causal: bool,
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let mut inputs = Vec::with_capacity(self.renderer.layers.len());
         let padding = self.padding(jobs);
@@ -234,7 +235,7 @@ impl Session {
             inputs.push(z.clone());
             let context = self.context(l, jobs, padding.as_ref());
             let text = self.wave_text(l, jobs.len());
-            z = layer.forward(z, context.as_ref(), own_bias, text.as_ref());
+            z = layer.forward(z, context.as_ref(), causal, text.as_ref());
         }
         (z, inputs)
     }
@@ -242,7 +243,11 @@ impl Session {
     /// Gives the scores of every code, `[b, m, v]`.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let bias = self.renderer.head.bias.val();
-        project_by(self.renderer.norm.forward(z), self.head.clone(), Some(bias))
+        project_by(
+            normalize(&self.renderer.norm, z),
+            self.head.clone(),
+            Some(bias),
+        )
     }
 
     pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {

@@ -3,11 +3,12 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
-use burn::tensor::module::linear;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::attention::project_by;
 use super::block::{Block, LayerContext};
 use super::ncp::PatchCache;
+use super::norm::normalize;
 use crate::patch::{Order, Step, TokenSize};
 
 /// Holds the bias of the tied output head; its weights are the token embeddings.
@@ -112,14 +113,14 @@ impl Renderer {
         z: Tensor<3>,
         context: &[Option<LayerContext>],
         text: Option<&Tensor<3>>,
-        own_bias: Option<&Tensor<4>>,
+        causal: bool,
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let mut inputs = Vec::with_capacity(self.layers.len());
         let mut z = z;
         for (layer, context) in self.layers.iter().zip(context) {
             inputs.push(z.clone());
             let text = text.and_then(|text| layer.project_text(text.clone()));
-            z = layer.forward(z, context.as_ref(), own_bias, text.as_ref());
+            z = layer.forward(z, context.as_ref(), causal, text.as_ref());
         }
         (z, inputs)
     }
@@ -127,7 +128,7 @@ impl Renderer {
     /// Gives the scores of every code, `[b, m, v]`.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let weight = self.tok_emb.weight.val().transpose();
-        linear(self.norm.forward(z), weight, Some(self.head.bias.val()))
+        project_by(normalize(&self.norm, z), weight, Some(self.head.bias.val()))
     }
 
     /// Projects every layer's context from hidden states.
@@ -181,29 +182,14 @@ impl Renderer {
         let text = self.project_text(input.text.as_ref());
         let z = self.embed(tokens, input);
         if self.bos.is_none() {
-            let (z, states) = self.run(z, &context, text.as_ref(), None);
+            let (z, states) = self.run(z, &context, text.as_ref(), false);
             return (z, PatchCache::detached(states));
         }
         let z = Tensor::cat(vec![self.begin(input.order, b), z], 1); // [b, 1 + m, d]
-        let causal = causal_bias(m + 1, &z.device());
-        let (z, states) = self.run(z, &context, text.as_ref(), Some(&causal));
+        let (z, states) = self.run(z, &context, text.as_ref(), true);
         let states = states.into_iter().map(|s| s.narrow(1, 1, m)).collect();
         (z, PatchCache::detached(states))
     }
-}
-
-/// Forbids every token to look at later ones: `[1, 1, m, m]`, 0 or −∞.
-pub(super) fn causal_bias(m: usize, device: &burn::tensor::Device) -> Tensor<4> {
-    let bias = |at: usize| {
-        if at % m > at / m {
-            f32::NEG_INFINITY
-        } else {
-            0.0
-        }
-    };
-    let data = TensorData::new((0..m * m).map(bias).collect(), [1, 1, m, m]);
-    // A mask is no parameter: keep it off the graph.
-    Tensor::from_data(data, &device.clone().without_autodiff())
 }
 
 /// Makes tensor data of row numbers.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use burn::train::{Learner, TrainStep};
 use nuwa_infer::engine;
@@ -13,6 +13,7 @@ use nuwa_model::render::sampling::{Choice, Draw, Sampler, Uniforms};
 use nuwa_model::render::{
     Decoding, Feed, Ncp, Renderer, RendererConfig, Session, TokenGrid, Transfer,
 };
+use nuwa_train::adam::Adam;
 use nuwa_train::render::{PatchItem, RenderBatch, RenderTask, render_and_optimize};
 
 use super::Outputs;
@@ -178,7 +179,7 @@ fn learner(case: &Case, device: &Device) -> (RenderBatch, Learner<RenderTask>) {
     let batch = batch(case, &config, device);
     let smoothing = case.get("/label_smoothing");
     let task = RenderTask::new(renderer.train(), config, smoothing);
-    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let adam = Adam::default().init();
     let rate: f64 = case.get("/lr");
     (batch, Learner::new(task, adam, rate))
 }

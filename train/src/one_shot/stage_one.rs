@@ -1,7 +1,7 @@
 //! Stage one: the VQGAN, on crops of the picture.
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use nuwa_data::Picture;
 use nuwa_model::error::Error;
@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use super::crops::Crops;
 use super::run::{Job, KeepTimer, Start};
 use super::{Progress, Watch};
+use crate::adam::Adam;
 use crate::materialize::materialize;
 use crate::schedule::Clock;
 use crate::vqgan::codebook::{CodeUsage, codes_on_host, revive};
@@ -52,11 +53,12 @@ pub(super) fn train(
     let mut rng = StdRng::seed_from_u64(config.seed);
     let mut crops = Crops::new(job.picture, stage.crop_px, config.upright, config.seed ^ 1);
     let adam = || {
-        AdamConfig::new()
-            .with_beta_1(0.5)
-            .with_beta_2(0.9)
-            .with_epsilon(1e-8)
-            .init()
+        let adam = Adam {
+            beta_1: 0.5,
+            beta_2: 0.9,
+            ..Adam::default()
+        };
+        adam.init()
     };
     let adversary = PatchDiscriminatorConfig {
         width: stage.discriminator_width,

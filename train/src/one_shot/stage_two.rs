@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor};
 use burn::train::Learner;
 use nuwa_data::Picture;
@@ -19,6 +18,7 @@ use super::config::OneShotConfig;
 use super::crops::Crops;
 use super::run::{Job, KeepTimer};
 use super::{Progress, Watch};
+use crate::adam::Adam;
 use crate::render::{Masks, RenderBatch, RenderTask, render_and_optimize};
 use crate::schedule::{Clock, WarmupLinear};
 use crate::vqgan::codebook::codes_on_host;
@@ -51,7 +51,7 @@ pub(super) fn train(
         device: job.device.clone(),
     };
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing);
-    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let adam = Adam::default().init();
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     let mut learner = Learner::new(task, adam, schedule);
     let mut updates = 0;

@@ -6,7 +6,6 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
 use burn::module::Module;
-use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor};
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::renderer::{
@@ -18,6 +17,7 @@ use nuwa_model::patch::{Extent, GridSize, Order, Route, TokenSize};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, TokenGrid, Transfer};
 
 use super::*;
+use crate::adam::Adam;
 use crate::materialize::materialize;
 use crate::schedule::{Budget, Clock, WarmupLinear};
 
@@ -58,7 +58,7 @@ fn learner(decoding: Decoding, updates: usize) -> Learner<RenderTask> {
     let config = config(decoding);
     let task = RenderTask::new(materialize(config.init(&device)), config, 0.0);
     let clock = Arc::new(Clock::start(Budget::Steps(updates)));
-    let adam = AdamConfig::new().with_epsilon(1e-8).init();
+    let adam = Adam::default().init();
     Learner::new(task, adam, WarmupLinear::new(clock, 5e-3, 0.05))
 }
 

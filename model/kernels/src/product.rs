@@ -1,0 +1,196 @@
+//! Products of matrices, by the `gemm` crate: the one place of this project where its promises
+//! about memory are made, and checked.
+
+use gemm::Parallelism;
+
+/// Multiplications below which a second thread costs more than it brings.
+const WORTH_SHARING: usize = 1 << 21;
+
+/// A matrix in a slice: element (i, j) lies at `i · row_stride + j · column_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    numbers: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Gives a matrix whose rows lie `stride` numbers apart, each in one piece.
+    ///
+    /// # Panics
+    /// If `numbers` are too few.
+    pub fn of_rows(numbers: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        Self::strided(numbers, [rows, columns], [stride, 1])
+    }
+
+    /// Gives a matrix of a shape (rows, columns) with the strides of both.
+    ///
+    /// # Panics
+    /// If `numbers` are too few.
+    pub fn strided(numbers: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Self {
+        assert!(reach(shape, strides) <= numbers.len(), "matrix");
+        Self {
+            numbers,
+            rows: shape[0],
+            columns: shape[1],
+            row_stride: strides[0],
+            column_stride: strides[1],
+        }
+    }
+
+    /// Gives rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Gives its transpose.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Self {
+            numbers: self.numbers,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// What becomes of the numbers that are there before a product is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// The product replaces them.
+    Replaced,
+    /// The product is added to them.
+    Added,
+}
+
+/// How many threads work on a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// The caller's own.
+    One,
+    /// All, when the product is worth it.
+    All,
+}
+
+/// Writes a · b to `output`, whose rows lie `stride` numbers apart.
+///
+/// # Panics
+/// If the matrices do not fit each other, or `output` is too short.
+pub fn product(
+    output: &mut [f32],
+    stride: usize,
+    a: Matrix,
+    b: Matrix,
+    before: Before,
+    threads: Threads,
+) {
+    assert_eq!(a.columns, b.rows, "inner sizes");
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(n <= stride || m <= 1, "rows of the output overlap");
+    assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
+    let worth = m * n * k >= WORTH_SHARING;
+    let parallelism = if threads == Threads::All && worth {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    };
+    #[expect(unsafe_code, reason = "gemm takes pointers")]
+    // SAFETY: by the assertions above every element of the three matrices lies inside its slice,
+    // and no two elements of the output share a place. The output is borrowed alone, so nothing
+    // else reads or writes it. Strides of slices in memory fit an isize.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            stride as isize,
+            before == Before::Added,
+            a.numbers.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.numbers.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Gives how many numbers a matrix reaches over.
+fn reach(shape: [usize; 2], strides: [usize; 2]) -> usize {
+    if shape.contains(&0) {
+        return 0;
+    }
+    let far = |n: usize, stride: usize| (n - 1).checked_mul(stride).expect("strides");
+    let last = far(shape[0], strides[0]).checked_add(far(shape[1], strides[1]));
+    last.and_then(|last| last.checked_add(1)).expect("strides")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|i| ((i * 37 % 23) as f32 - 11.0) / 8.0)
+            .collect()
+    }
+
+    /// One number after the other.
+    fn plain(a: Matrix, b: Matrix, i: usize, j: usize) -> f32 {
+        let at = |x: Matrix, i: usize, j: usize| {
+            f64::from(x.numbers[i * x.row_stride + j * x.column_stride])
+        };
+        let sum: f64 = (0..a.columns).map(|k| at(a, i, k) * at(b, k, j)).sum();
+        sum as f32
+    }
+
+    #[test]
+    fn products_of_any_strides_land_where_they_belong_and_nowhere_else() {
+        // Small and odd, and large enough to be shared among threads.
+        for [m, k, n] in [[1, 1, 1], [3, 5, 7], [150, 130, 140]] {
+            let (a, b) = (numbers(2 * m * k), numbers(2 * k * n));
+            let a = Matrix::of_rows(&a, k, m, 2 * m).transposed();
+            let b = Matrix::of_rows(&b, k, n, 2 * n);
+            for before in [Before::Replaced, Before::Added] {
+                let stride = n + 2;
+                let mut output = vec![3.0; m * stride];
+                product(&mut output, stride, a, b, before, Threads::All);
+                for (at, found) in output.iter().enumerate() {
+                    let (i, j) = (at / stride, at % stride);
+                    let expected = match before {
+                        _ if j >= n => 3.0,
+                        Before::Replaced => plain(a, b, i, j),
+                        Before::Added => 3.0 + plain(a, b, i, j),
+                    };
+                    assert!((found - expected).abs() < 1e-3, "{m} {k} {n} {i} {j}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic = "matrix"]
+    fn a_matrix_that_reaches_beyond_its_slice_is_refused() {
+        let _ = Matrix::strided(&[0.0; 11], [3, 4], [4, 1]);
+    }
+
+    #[test]
+    #[should_panic = "output"]
+    fn an_output_that_is_too_short_is_refused() {
+        let a = [0.0; 6];
+        let (a, b) = (Matrix::of_rows(&a, 2, 3, 3), Matrix::of_rows(&a, 3, 2, 2));
+        product(&mut [0.0; 3], 2, a, b, Before::Replaced, Threads::One);
+    }
+}

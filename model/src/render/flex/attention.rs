@@ -1,0 +1,188 @@
+//! Attention of whole patches on the CPU, on the graph or off it. Spelled out, its scores are
+//! written and read a dozen times, which takes longer than its products.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{Tensor, TensorData};
+use nuwa_kernels::attend::WIDTH;
+use nuwa_kernels::attention::{self as kernel, Shape};
+
+use crate::flex::numbers;
+
+/// Gives softmax(QKᵀ/√64) V. When `causal`, the queries are the last of the keys, and none sees a
+/// later one.
+///
+/// # Shapes
+/// queries `[b, m, d]`, keys and values `[b, s, d]`; gives `[b, m, d]`.
+pub(in crate::render) fn attention(
+    queries: Tensor<3>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
+    causal: bool,
+) -> Tensor<3> {
+    let [queries, keys, values] = [queries, keys, values].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Attention>::patch_attention(
+        queries, keys, values, causal,
+    ))
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait Attention: Backend {
+    fn patch_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self>;
+}
+
+impl Attention for Flex {
+    fn patch_attention(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        causal: bool,
+    ) -> FlexTensor {
+        let states = [queries, keys, values].map(|tensor| tensor.to_contiguous());
+        run(&states, causal).0
+    }
+}
+
+impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
+    fn patch_attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        let nodes = [queries.node(), keys.node(), values.node()];
+        let prepared = Scores.prepare::<C>(nodes).compute_bound().stateful();
+        let states = [queries, keys, values].map(|tensor| tensor.into_primitive().to_contiguous());
+        let (output, totals) = run(&states, causal);
+        match prepared {
+            OpsKind::Tracked(prep) => prep.finish((states, totals, causal), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Scores;
+
+impl Backward<Flex, 3> for Scores {
+    /// Queries, keys and values, the totals of the scores, and whether it is causal.
+    type State = ([FlexTensor; 3], Vec<f32>, bool);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let (states, totals, causal) = ops.state;
+        let [queries, keys, values] = states.each_ref().map(numbers);
+        let found = kernel::gradients(
+            queries,
+            keys,
+            values,
+            &totals,
+            numbers(&gradient),
+            shape(&states, causal),
+        );
+        let found = [found.queries, found.keys, found.values];
+        for ((node, found), of) in ops.parents.into_iter().zip(found).zip(&states) {
+            if let Some(node) = node {
+                let found = TensorData::new(found, of.layout().shape().clone());
+                gradients.register::<Flex>(node.id, FlexTensor::from_data(found));
+            }
+        }
+    }
+}
+
+/// Attends over contiguous states; also gives the totals of the scores.
+fn run(states: &[FlexTensor; 3], causal: bool) -> (FlexTensor, Vec<f32>) {
+    let [queries, keys, values] = states.each_ref().map(numbers);
+    let found = kernel::forward(queries, keys, values, shape(states, causal));
+    let output = TensorData::new(found.output, states[0].layout().shape().clone());
+    (FlexTensor::from_data(output), found.totals)
+}
+
+fn shape([queries, keys, _]: &[FlexTensor; 3], causal: bool) -> Shape {
+    let [batch, m, d] = queries.layout().shape().dims();
+    let [_, s, _] = keys.layout().shape().dims();
+    Shape {
+        batch,
+        heads: d / WIDTH,
+        queries: m,
+        keys: s,
+        causal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tolerance};
+
+    use super::*;
+    use crate::render::attention::{causal_bias, merge_heads, split_heads};
+
+    /// Every step by Burn.
+    fn spelled_out(
+        queries: Tensor<3>,
+        keys: Tensor<3>,
+        values: Tensor<3>,
+        causal: bool,
+    ) -> Tensor<3> {
+        let [queries, keys, values] = [queries, keys, values].map(split_heads);
+        let ([_, _, m, _], [_, _, s, _]) = (queries.dims(), keys.dims());
+        let scores = queries.matmul(keys.swap_dims(2, 3)) / (WIDTH as f64).sqrt();
+        let scores = match causal {
+            true => scores + causal_bias(m, s, &Device::flex()),
+            false => scores,
+        };
+        let weights = burn::tensor::activation::softmax(scores, 3);
+        merge_heads(weights.matmul(values))
+    }
+
+    #[test]
+    fn attention_and_its_gradients_are_those_of_every_step_by_burn() {
+        let draw = |shape: [usize; 3]| {
+            Tensor::<3>::random(shape, Distribution::Normal(0.1, 1.5), &Device::flex())
+        };
+        // One query, blocks that are not full, and heads that share their parts.
+        for [b, m, s, heads] in [
+            [1, 1, 1, 1],
+            [2, 1, 40, 2],
+            [1, 150, 333, 3],
+            [4, 65, 129, 4],
+        ] {
+            let d = heads * WIDTH;
+            let states = [draw([b, m, d]), draw([b, s, d]), draw([b, s, d])];
+            let pull = draw([b, m, d]);
+            for causal in [true, false] {
+                type Attend = fn(Tensor<3>, Tensor<3>, Tensor<3>, bool) -> Tensor<3>;
+                let run = |attend: Attend| {
+                    let states = states.clone().map(|x| Tensor::from_inner(x).require_grad());
+                    let [queries, keys, values] = states.clone();
+                    let y = attend(queries, keys, values, causal);
+                    let loss = (y.clone() * Tensor::from_inner(pull.clone())).sum();
+                    let gradients = loss.backward();
+                    let found = states.map(|x| x.grad(&gradients).expect("tracked"));
+                    let mut all = vec![y.inner().into_data()];
+                    all.extend(found.map(Tensor::into_data));
+                    all
+                };
+                let (found, expected) = (run(attention), run(spelled_out));
+                for (found, expected) in found.iter().zip(&expected) {
+                    found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-4, 5e-5));
+                }
+            }
+        }
+    }
+}

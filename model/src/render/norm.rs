@@ -1,0 +1,168 @@
+//! Layer normalization, on the CPU by a kernel of our own: under autodiff Burn keeps and runs a
+//! dozen steps for each.
+
+use burn::nn::LayerNorm;
+use burn::tensor::Tensor;
+
+/// Normalizes states `[b, m, d]` over their width.
+pub(super) fn normalize(norm: &LayerNorm, states: Tensor<3>) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if let (true, Some(beta)) = (crate::flex::takes(&states), &norm.beta) {
+        return flex::layer_norm(states, norm.gamma.val(), beta.val());
+    }
+    norm.forward(states)
+}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+    use burn::tensor::{Shape, Tensor, TensorData};
+    use nuwa_kernels::layer_norm as kernel;
+
+    use crate::flex::numbers;
+
+    /// That of burn-nn's default, which every normalization here has (page §7).
+    const EPSILON: f64 = 1e-5;
+
+    pub(super) fn layer_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<3> {
+        let (x, gamma, beta) = (
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+        );
+        Tensor::from_dispatch(<Dispatch as Normalization>::row_norm(x, gamma, beta))
+    }
+
+    #[backend_extension(Flex, Autodiff)]
+    trait Normalization: Backend {
+        fn row_norm(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            beta: FloatTensor<Self>,
+        ) -> FloatTensor<Self>;
+    }
+
+    impl Normalization for Flex {
+        fn row_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor) -> FlexTensor {
+            let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.to_contiguous());
+            let output = kernel::forward(numbers(&x), numbers(&gamma), numbers(&beta), EPSILON);
+            tensor(output, x.layout().shape().clone())
+        }
+    }
+
+    impl<C: CheckpointStrategy> Normalization for Autodiff<Flex, C> {
+        fn row_norm(
+            x: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            beta: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
+            let nodes = [x.node(), gamma.node(), beta.node()];
+            let prepared = Rows.prepare::<C>(nodes).compute_bound().stateful();
+            let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.into_primitive());
+            match prepared {
+                OpsKind::Tracked(prep) => {
+                    let state = [x.clone(), gamma.clone()];
+                    prep.finish(state, Flex::row_norm(x, gamma, beta))
+                }
+                OpsKind::UnTracked(prep) => prep.finish(Flex::row_norm(x, gamma, beta)),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Rows;
+
+    impl Backward<Flex, 3> for Rows {
+        /// Input and γ.
+        type State = [FlexTensor; 2];
+
+        fn backward(
+            self,
+            ops: Ops<Self::State, 3>,
+            gradients: &mut Gradients,
+            _checkpointer: &mut Checkpointer,
+        ) {
+            let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+            let [x, gamma] = ops.state.map(|tensor| tensor.to_contiguous());
+            let [of_x, of_gamma, of_beta] = ops.parents;
+            let found = kernel::gradients(
+                numbers(&x),
+                numbers(&gamma),
+                numbers(&gradient),
+                EPSILON,
+                of_x.is_some(),
+            );
+            let row = gamma.layout().shape();
+            let found = [
+                (of_x, found.input, x.layout().shape()),
+                (of_gamma, found.gamma, row),
+                (of_beta, found.beta, row),
+            ];
+            for (node, numbers, shape) in found {
+                if let Some(node) = node {
+                    gradients.register::<Flex>(node.id, tensor(numbers, shape.clone()));
+                }
+            }
+        }
+    }
+
+    fn tensor(numbers: Vec<f32>, shape: Shape) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(numbers, shape))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use burn::nn::{LayerNorm, LayerNormConfig};
+        use burn::tensor::{Device, Distribution, Tolerance};
+
+        use super::*;
+
+        fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+            Tensor::random(shape, Distribution::Normal(0.5, 2.0), &Device::flex())
+        }
+
+        #[test]
+        fn the_kernel_is_burns_own_normalization_and_so_are_its_gradients() {
+            // Rows that fill no register, and enough of them for two threads.
+            for [b, m, d] in [[1, 1, 2], [2, 3, 37], [3, 80, 192]] {
+                let mut norm: LayerNorm = LayerNormConfig::new(d).init(&Device::flex());
+                let (gamma, beta) = (draw([d]), draw([d]));
+                // So small that it shows which number is added to the variance.
+                let x = draw([b, m, d]) * 0.01;
+                let weight = Tensor::from_inner(draw([b, m, d]));
+                let mut run = |normalize: &dyn Fn(&LayerNorm, Tensor<3>) -> Tensor<3>, tracked| {
+                    norm.gamma = burn::module::Param::from_tensor(
+                        Tensor::from_inner(gamma.clone()).require_grad(),
+                    );
+                    norm.beta = Some(burn::module::Param::from_tensor(
+                        Tensor::from_inner(beta.clone()).require_grad(),
+                    ));
+                    let x = Tensor::from_inner(x.clone()).set_require_grad(tracked);
+                    let y = normalize(&norm, x.clone());
+                    let gradients = (y.clone() * weight.clone()).sum().backward();
+                    let mut found = vec![y.inner().into_data()];
+                    let of_gamma = norm.gamma.val().grad(&gradients).expect("tracked");
+                    let beta = norm.beta.as_ref().expect("set above").val();
+                    let of_beta = beta.grad(&gradients).expect("tracked");
+                    found.extend(x.grad(&gradients).map(Tensor::into_data));
+                    found.extend([of_gamma, of_beta].map(Tensor::into_data));
+                    found
+                };
+                for tracked in [true, false] {
+                    let found = run(&super::super::normalize, tracked);
+                    let expected = run(&|norm, x| norm.forward(x), tracked);
+                    assert_eq!(found.len(), expected.len());
+                    for (found, expected) in found.iter().zip(&expected) {
+                        found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-4, 2e-5));
+                    }
+                }
+            }
+        }
+    }
+}
