@@ -34,7 +34,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let after = |name: &str| arguments.iter().position(|a| a == name).map(|at| at + 1);
     if after("--json").is_none() {
-        divan::main();
+        // As the programs run.
+        rayon::scope(|_| divan::main());
         return;
     }
     let device = after("--device")

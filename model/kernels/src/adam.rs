@@ -1,7 +1,9 @@
 //! One step of Adam, in one pass over the numbers.
 
-use pulp::Arch;
 use rayon::prelude::*;
+
+use crate::multiply_add;
+use crate::simd::{Kernel, dispatch};
 
 /// Numbers that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -39,16 +41,41 @@ pub fn step(
         .zip(moment_1.par_chunks_mut(CHUNK))
         .zip(moment_2.par_chunks_mut(CHUNK));
     chunks.for_each(|(((weights, gradient), moment_1), moment_2)| {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let moments = moment_1.iter_mut().zip(moment_2);
-                for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
-                    *m = *m * factors.beta_1 + g * (1.0 - factors.beta_1);
-                    *v = *v * factors.beta_2 + g * g * (1.0 - factors.beta_2);
-                    *w -= factors.rate * *m / (v.sqrt() + factors.epsilon);
-                }
-            },
-        );
+        dispatch(Step {
+            weights,
+            gradient,
+            moment_1,
+            moment_2,
+            factors,
+        });
     });
+}
+
+struct Step<'a> {
+    weights: &'a mut [f32],
+    gradient: &'a [f32],
+    moment_1: &'a mut [f32],
+    moment_2: &'a mut [f32],
+    factors: Factors,
+}
+
+impl Kernel for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Factors {
+            beta_1,
+            beta_2,
+            rate,
+            epsilon,
+        } = self.factors;
+        let moments = self.moment_1.iter_mut().zip(self.moment_2);
+        let weights = self.weights.iter_mut().zip(self.gradient);
+        for ((w, g), (m, v)) in weights.zip(moments) {
+            *m = multiply_add::<FUSED>(*m, beta_1, g * (1.0 - beta_1));
+            *v = multiply_add::<FUSED>(*v, beta_2, g * g * (1.0 - beta_2));
+            *w -= rate * *m / (v.sqrt() + epsilon);
+        }
+    }
 }

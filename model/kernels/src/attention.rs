@@ -4,12 +4,12 @@
 //! computes them once more (Dao et al., "FlashAttention", 2022, without its tiling of keys: a row
 //! of scores is short here). States are `[b, tokens, heads · 64]`, as projections leave them.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::attend::WIDTH;
 use crate::exp;
 use crate::product::{Before, Matrix, Threads, product};
+use crate::simd::{Kernel, dispatch};
 use crate::sums::sum;
 
 /// Queries whose scores are held at once.
@@ -76,7 +76,7 @@ pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], shape: Shape) -> F
             let mut scores = vec![0.0; of.count * of.seen];
             of.scores(queries, keys, &mut scores);
             for (n, (row, total)) in scores.chunks_exact_mut(of.seen).zip(totals).enumerate() {
-                *total = Arch::new().dispatch(Softmax {
+                *total = dispatch(Softmax {
                     scores: row,
                     seen: of.sees(n),
                 });
@@ -268,7 +268,7 @@ impl Block {
         for (n, (weights, pulls)) in rows.enumerate() {
             let total = totals[self.row * self.shape.queries + self.first + n];
             let seen = self.sees(n);
-            Arch::new().dispatch(Back {
+            dispatch(Back {
                 weights,
                 pulls,
                 total,
@@ -301,20 +301,9 @@ struct Softmax<'a> {
     seen: usize,
 }
 
-impl WithSimd for Softmax<'_> {
+impl Kernel for Softmax<'_> {
     type Output = f32;
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> f32 {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl Softmax<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> f32 {
         let (scores, hidden) = self.scores.split_at_mut(self.seen);
@@ -348,20 +337,9 @@ struct Back<'a> {
     seen: usize,
 }
 
-impl WithSimd for Back<'_> {
+impl Kernel for Back<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>();
-        } else {
-            self.run::<false>();
-        }
-    }
-}
-
-impl Back<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let (weights, hidden) = self.weights.split_at_mut(self.seen);

@@ -4,9 +4,9 @@
 //! gelu(x) = x · Φ(x) with Φ the normal distribution, to about 1e-7 by Abramowitz and Stegun,
 //! "Handbook of Mathematical Functions", 7.1.26.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::simd::{Kernel, dispatch};
 use crate::{exp, multiply_add};
 
 /// Numbers below which a second thread costs more than it brings.
@@ -24,7 +24,7 @@ pub fn forward(input: &[f32], width: usize) -> Vec<f32> {
     chunks
         .zip(input.par_chunks(rows * 2 * width))
         .for_each(|(output, input)| {
-            Arch::new().dispatch(Forward {
+            dispatch(Forward {
                 input,
                 output,
                 width,
@@ -47,7 +47,7 @@ pub fn gradient(input: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
         .zip(input.par_chunks(rows * 2 * width))
         .zip(gradient.par_chunks(rows * width))
         .for_each(|((found, input), gradient)| {
-            Arch::new().dispatch(Backward {
+            dispatch(Backward {
                 input,
                 gradient,
                 found,
@@ -79,20 +79,9 @@ struct Forward<'a> {
     width: usize,
 }
 
-impl WithSimd for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>();
-        } else {
-            self.run::<false>();
-        }
-    }
-}
-
-impl Forward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let rows = self.output.chunks_exact_mut(self.width);
@@ -113,20 +102,9 @@ struct Backward<'a> {
     width: usize,
 }
 
-impl WithSimd for Backward<'_> {
+impl Kernel for Backward<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>();
-        } else {
-            self.run::<false>();
-        }
-    }
-}
-
-impl Backward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let rows = self.found.chunks_exact_mut(2 * self.width);

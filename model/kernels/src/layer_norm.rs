@@ -2,10 +2,10 @@
 //!
 //! With mean μ and deviation σ of a row: n = (x − μ)/σ, y = γ ⊙ n + β.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::multiply_add;
+use crate::simd::{Kernel, dispatch};
 use crate::sums::{moments, sum};
 
 /// Numbers below which a second thread costs more than it brings.
@@ -32,7 +32,7 @@ pub fn forward(input: &[f32], gamma: &[f32], beta: &[f32], epsilon: f64) -> Vec<
     let mut output = vec![0.0; input.len()];
     let chunks = output.par_chunks_mut(chunk).zip(input.par_chunks(chunk));
     chunks.for_each(|(output, input)| {
-        Arch::new().dispatch(Forward {
+        dispatch(Forward {
             input,
             gamma,
             beta,
@@ -63,7 +63,7 @@ pub fn gradients(
     let affine: Vec<[Vec<f32>; 2]> = chunks
         .zip(gradient.par_chunks(chunk))
         .map(|((found, input), gradient)| {
-            Arch::new().dispatch(Backward {
+            dispatch(Backward {
                 input,
                 gamma,
                 gradient,
@@ -104,20 +104,9 @@ struct Forward<'a> {
     output: &'a mut [f32],
 }
 
-impl WithSimd for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>();
-        } else {
-            self.run::<false>();
-        }
-    }
-}
-
-impl Forward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let n = self.gamma.len();
@@ -141,21 +130,10 @@ struct Backward<'a> {
     found: &'a mut [f32],
 }
 
-impl WithSimd for Backward<'_> {
+impl Kernel for Backward<'_> {
     /// The sums for γ and β.
     type Output = [Vec<f32>; 2];
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl Backward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> [Vec<f32>; 2] {
         let n = self.gamma.len();

@@ -1,10 +1,9 @@
-//! Processor kernels for what painting and VQGANs spend their time on: 3 × 3 convolutions, group
-//! normalization followed by swish, layer
-//! normalization, softmax, GEGLU, and the attention and products of tokens that
-//! are written one by one; and a step of Adam. Slices in, vectors out, no tensors.
+//! Processor kernels for what training and painting spend their time on, with their gradients:
+//! matrix products, 3 × 3 convolutions, normalizations, softmax, GEGLU, attention of patches and of
+//! tokens that are written one by one, and a step of Adam. Slices in, vectors out, no tensors.
 //!
-//! A crate of its own so that it is optimized in every profile. All maps are `[b, c, h, w]`,
-//! row-major. Loops are written over fixed-size arrays, which the compiler turns into vector
+//! A crate of its own so that it is optimized in every profile. Maps are `[b, c, h, w]`, states
+//! `[b, tokens, width]`, row-major. Loops are written over fixed-size arrays, which the compiler turns into vector
 //! registers; [`pulp`] runs them with the instruction set of the processor at hand.
 
 pub mod adam;
@@ -17,6 +16,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod norm_swish;
 pub mod product;
+mod simd;
 pub mod softmax;
 mod sums;
 

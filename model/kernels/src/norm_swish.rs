@@ -2,9 +2,9 @@
 //!
 //! With mean μ and deviation σ of a group: n = (x − μ)/σ, v = γn + β, y = v · sigmoid(v).
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::simd::{Kernel, dispatch};
 use crate::sums::{moments, sum};
 use crate::{exp, multiply_add};
 
@@ -42,7 +42,7 @@ pub fn forward(input: &[f32], gamma: &[f32], beta: &[f32], shape: Shape) -> Vec<
     let groups = output.par_chunks_mut(group).zip(input.par_chunks(group));
     groups.enumerate().for_each(|(n, (output, input))| {
         let (gamma, beta) = (shape.of_group(gamma, n), shape.of_group(beta, n));
-        Arch::new().dispatch(Forward {
+        dispatch(Forward {
             input,
             gamma,
             beta,
@@ -69,7 +69,7 @@ pub fn line_swish(input: &[f32], slope: &[f32], shift: &[f32], places: usize) ->
     channels.enumerate().for_each(|(n, (output, input))| {
         let n = n % slope.len();
         let (slope, shift) = (slope[n], shift[n]);
-        Arch::new().dispatch(LineSwish {
+        dispatch(LineSwish {
             input,
             slope,
             shift,
@@ -106,7 +106,7 @@ pub fn gradients(
                 output,
                 shape,
             };
-            Arch::new().dispatch(Backward { forward, gradient })
+            dispatch(Backward { forward, gradient })
         })
         .collect();
     let mut sums = Gradients {
@@ -155,20 +155,9 @@ struct LineSwish<'a> {
     output: &'a mut [f32],
 }
 
-impl WithSimd for LineSwish<'_> {
+impl Kernel for LineSwish<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl LineSwish<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         for (output, input) in self.output.iter_mut().zip(self.input) {
@@ -187,20 +176,9 @@ struct Forward<'a> {
     shape: Shape,
 }
 
-impl WithSimd for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl Forward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let (mean, scale) = moments(self.input, self.shape.epsilon);
@@ -229,21 +207,10 @@ struct Backward<'a> {
     gradient: &'a [f32],
 }
 
-impl WithSimd for Backward<'_> {
+impl Kernel for Backward<'_> {
     /// Gradients of γ and β of each channel.
     type Output = Vec<[f32; 2]>;
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Vec<[f32; 2]> {
-        if S::F32_LANES > 1 {
-            self.run::<true>()
-        } else {
-            self.run::<false>()
-        }
-    }
-}
-
-impl Backward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> Vec<[f32; 2]> {
         let Forward {

@@ -1,10 +1,14 @@
 //! Products of matrices, by the `gemm` crate: the one place of this project where its promises
 //! about memory are made, and checked.
 
-use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_SHARING: usize = 1 << 21;
+
+/// Rows of the output below which a thread spends more on preparing the other matrix than on
+/// multiplying.
+const LEAST_ROWS: usize = 16;
 
 /// A matrix in a slice: element (i, j) lies at `i · row_stride + j · column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,16 @@ impl<'a> Matrix<'a> {
     /// Gives rows and columns.
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.columns]
+    }
+
+    /// Gives up to `count` rows from `first` on.
+    fn rows(self, first: usize, count: usize) -> Self {
+        let first = first.min(self.rows);
+        Self {
+            numbers: &self.numbers[(first * self.row_stride).min(self.numbers.len())..],
+            rows: count.min(self.rows - first),
+            ..self
+        }
     }
 
     /// Gives its transpose.
@@ -92,16 +106,28 @@ pub fn product(
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(n <= stride || m <= 1, "rows of the output overlap");
     assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
-    let worth = m * n * k >= WORTH_SHARING;
-    let parallelism = if threads == Threads::All && worth {
-        Parallelism::Rayon(0)
-    } else {
-        Parallelism::None
-    };
+    let parts = rayon::current_num_threads().min(m / LEAST_ROWS);
+    if threads == Threads::One || parts < 2 || m * n * k < WORTH_SHARING {
+        return one_thread(output, stride, a, b, before);
+    }
+    // One region for a product; gemm's own threads meet several times, and each time costs as much
+    // as a small product.
+    let rows = m.div_ceil(parts);
+    let chunks = output.par_chunks_mut(rows * stride).enumerate();
+    chunks.take(parts).for_each(|(part, output)| {
+        one_thread(output, stride, a.rows(part * rows, rows), b, before);
+    });
+}
+
+/// Writes a · b to an output of at least its size.
+fn one_thread(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: Before) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
     #[expect(unsafe_code, reason = "gemm takes pointers")]
-    // SAFETY: by the assertions above every element of the three matrices lies inside its slice,
-    // and no two elements of the output share a place. The output is borrowed alone, so nothing
-    // else reads or writes it. Strides of slices in memory fit an isize.
+    // SAFETY: every element of a and b lies inside its slice, as they were made, and every element
+    // of the output inside its own. No two elements of the output share
+    // a place. The output is borrowed alone, so nothing else reads or writes it. Strides of slices
+    // in memory fit an isize.
     unsafe {
         gemm::gemm(
             m,
@@ -122,7 +148,7 @@ pub fn product(
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }
@@ -177,6 +203,21 @@ mod tests {
                     assert!((found - expected).abs() < 1e-3, "{m} {k} {n} {i} {j}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_last_rows_may_be_fewer() {
+        let (a, b) = (numbers(67 * 300), numbers(300 * 201));
+        let (a, b) = (
+            Matrix::of_rows(&a, 67, 300, 300),
+            Matrix::of_rows(&b, 300, 201, 201),
+        );
+        let mut output = vec![0.0; 67 * 201];
+        product(&mut output, 201, a, b, Before::Replaced, Threads::All);
+        for (at, found) in output.iter().enumerate() {
+            let expected = plain(a, b, at / 201, at % 201);
+            assert!((found - expected).abs() < 1e-3, "{at}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! Softmax over rows, and its gradient.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::exp;
+use crate::simd::{Kernel, dispatch};
 use crate::sums::sum;
 
 /// Numbers below which a second thread costs more than it brings.
@@ -20,7 +20,7 @@ pub fn forward(input: &[f32], n: usize) -> Vec<f32> {
     let mut output = vec![0.0; input.len()];
     each_row(n, &mut output, |row, output| {
         let input = &input[row * n..(row + 1) * n];
-        Arch::new().dispatch(Forward { input, output });
+        dispatch(Forward { input, output });
     });
     output
 }
@@ -35,7 +35,7 @@ pub fn gradient(output: &[f32], gradient: &[f32], n: usize) -> Vec<f32> {
     each_row(n, &mut found, |row, found| {
         let at = row * n..(row + 1) * n;
         let (output, gradient) = (&output[at.clone()], &gradient[at]);
-        Arch::new().dispatch(Backward {
+        dispatch(Backward {
             output,
             gradient,
             found,
@@ -61,20 +61,9 @@ struct Forward<'a> {
     output: &'a mut [f32],
 }
 
-impl WithSimd for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        if S::F32_LANES > 1 {
-            self.run::<true>();
-        } else {
-            self.run::<false>();
-        }
-    }
-}
-
-impl Forward<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let (lanes, rest) = self.input.as_chunks::<LANES>();
@@ -102,11 +91,11 @@ struct Backward<'a> {
     found: &'a mut [f32],
 }
 
-impl WithSimd for Backward<'_> {
+impl Kernel for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn run<const FUSED: bool>(self) {
         let Self {
             output,
             gradient,
