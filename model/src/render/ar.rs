@@ -10,7 +10,7 @@ use super::norm::normalize;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
 use super::transformer::{RenderInput, RenderOutput, Renderer};
-use super::{HEAD_WIDTH, Transfer};
+use super::{Feed, HEAD_WIDTH, Transfer};
 
 impl Renderer {
     /// Gives the teacher-forced logits of a patch and its cache, in one pass.
@@ -149,7 +149,8 @@ impl Session {
                 }
             };
             buffers.push(Buffer { pairs: Some(pairs) });
-            if l == 0 || bias.dims()[1] > 1 {
+            // Post-RPE has a table in every layer.
+            if l == 0 || self.config.feed == Feed::Post {
                 biases.push(bias);
             }
         }

@@ -152,6 +152,13 @@ fn kinds() -> Vec<RendererConfig> {
     };
     all.push(alone(config(Decoding::Ar, Feed::Pre, None)));
     all.push(alone(config(Decoding::Nar, Feed::Pre, None)));
+    // One head, whose table no shape tells from one for all heads, and a layer that sees what the
+    // one before it looked at.
+    all.push(RendererConfig {
+        d_model: 64,
+        n_layers: 3,
+        ..config(Decoding::Ar, Feed::Post, None)
+    });
     all
 }
 
