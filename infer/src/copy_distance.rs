@@ -2,6 +2,7 @@
 //! the model was trained on.
 
 use nuwa_data::Picture;
+use rayon::prelude::*;
 
 /// The nearest patch of the source to one patch of the painting.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,9 +30,10 @@ pub fn nearest_patches(painting: &Picture, source: &Picture, patch_px: usize) ->
     if side == 0 || source.w() < side || source.h() < side {
         return Vec::new();
     }
-    let places = (0..painting.h() / side)
-        .flat_map(|row| (0..painting.w() / side).map(move |column| (column * side, row * side)));
+    let (rows, columns) = (painting.h() / side, painting.w() / side);
+    let places = (0..rows * columns).into_par_iter();
     places
+        .map(|at| (at % columns * side, at / columns * side))
         .map(|(x, y)| nearest(&painting.crop(x, y, side, side), source, (x, y)))
         .collect()
 }
