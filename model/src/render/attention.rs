@@ -145,8 +145,9 @@ pub(super) fn project_by(
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if crate::flex::takes(&states) {
+        let on_graph = states.is_autodiff() || weight.is_autodiff();
         return match states.dims()[1] {
-            1 if super::flex::takes(&states) => super::flex::project(states, weight, bias),
+            1 if !on_graph => super::flex::project(states, weight, bias),
             _ => super::flex::linear(states, weight, bias),
         };
     }

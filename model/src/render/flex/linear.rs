@@ -160,4 +160,18 @@ mod tests {
             found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-4, 1e-4));
         }
     }
+
+    #[test]
+    fn weights_on_the_graph_learn_from_single_tokens_off_it() {
+        // The context of patches of one token, which the kernel for single rows must not take.
+        let x = draw([3, 1, 5]);
+        let weight = Tensor::from_inner(draw([5, 2])).require_grad();
+        let y = crate::render::attention::project_by(x.clone(), weight.clone(), None);
+        let gradient = weight.grad(&y.sum().backward()).expect("tracked");
+        let expected = x.sum_dim(0).reshape([5, 1]).repeat_dim(1, 2).into_data();
+        let near = Tolerance::absolute(1e-5);
+        gradient
+            .into_data()
+            .assert_approx_eq::<f32>(&expected, near);
+    }
 }
