@@ -4,13 +4,16 @@
 //! computes them once more (Dao et al., "FlashAttention", 2022, without its tiling of keys: a row
 //! of scores is short here). States are `[b, tokens, heads · 64]`, as projections leave them.
 
+mod block;
+mod rows;
+
 use rayon::prelude::*;
 
+use self::block::Block;
+use self::rows::Softmax;
 use crate::attend::WIDTH;
-use crate::exp;
 use crate::product::{Before, Matrix, Threads, product};
-use crate::simd::{Kernel, dispatch};
-use crate::sums::sum;
+use crate::simd::dispatch;
 
 /// Queries whose scores are held at once.
 const ROWS: usize = 64;
@@ -167,193 +170,6 @@ impl Shape {
         assert_eq!(values.len(), keys.len(), "values");
         assert!(self.keys > 0, "keys");
         assert!(!self.causal || self.queries <= self.keys, "causal");
-    }
-}
-
-/// Some successive queries of one head.
-#[derive(Clone, Copy)]
-struct Block {
-    shape: Shape,
-    /// Picture and head: b · heads + head.
-    row: usize,
-    /// First query.
-    first: usize,
-    /// Queries.
-    count: usize,
-    /// Keys that any of them sees, from the first on.
-    seen: usize,
-}
-
-impl Block {
-    fn new(shape: Shape, row: usize, block: usize) -> Self {
-        let first = block * ROWS;
-        let count = ROWS.min(shape.queries - first);
-        let mut of = Self {
-            shape,
-            row,
-            first,
-            count,
-            seen: 0,
-        };
-        of.seen = of.sees(count - 1);
-        of
-    }
-
-    /// Gives how many keys the `n`-th query sees.
-    fn sees(&self, n: usize) -> usize {
-        let Shape {
-            queries,
-            keys,
-            causal,
-            ..
-        } = self.shape;
-        if causal {
-            keys - queries + self.first + n + 1
-        } else {
-            keys
-        }
-    }
-
-    /// Gives the head's part of states, `count` tokens from `first` on, as rows of 64.
-    fn head<'a>(&self, states: &'a [f32], tokens: usize, first: usize, count: usize) -> Matrix<'a> {
-        let stride = self.shape.heads * WIDTH;
-        let (picture, head) = (self.row / self.shape.heads, self.row % self.shape.heads);
-        let at = (picture * tokens + first) * stride + head * WIDTH;
-        Matrix::of_rows(&states[at..], count, WIDTH, stride)
-    }
-
-    fn own<'a>(&self, states: &'a [f32]) -> Matrix<'a> {
-        self.head(states, self.shape.queries, self.first, self.count)
-    }
-
-    /// Writes QKᵀ, `[count, seen]`.
-    fn scores(&self, queries: &[f32], keys: &[f32], output: &mut [f32]) {
-        let keys = self.head(keys, self.shape.keys, 0, self.seen).transposed();
-        let queries = self.own(queries);
-        product(
-            output,
-            self.seen,
-            queries,
-            keys,
-            Before::Replaced,
-            Threads::One,
-        );
-    }
-
-    /// Writes the gradient of the queries and adds to those of keys and values.
-    fn back(
-        &self,
-        [queries, keys, values, gradient]: [&[f32]; 4],
-        totals: &[f32],
-        found: &mut [f32],
-        [of_keys, of_values]: &mut [Vec<f32>; 2],
-    ) {
-        let (count, seen) = (self.count, self.seen);
-        let mut weights = vec![0.0; count * seen];
-        let mut pulls = vec![0.0; count * seen];
-        self.scores(queries, keys, &mut weights);
-        let values = self.head(values, self.shape.keys, 0, seen).transposed();
-        let own = self.own(gradient);
-        product(
-            &mut pulls,
-            seen,
-            own,
-            values,
-            Before::Replaced,
-            Threads::One,
-        );
-        let rows = weights
-            .chunks_exact_mut(seen)
-            .zip(pulls.chunks_exact_mut(seen));
-        for (n, (weights, pulls)) in rows.enumerate() {
-            let total = totals[self.row * self.shape.queries + self.first + n];
-            let seen = self.sees(n);
-            dispatch(Back {
-                weights,
-                pulls,
-                total,
-                seen,
-            });
-        }
-        let weights = Matrix::of_rows(&weights, count, seen, seen);
-        let pulls = Matrix::of_rows(&pulls, count, seen, seen);
-        let keys = self.head(keys, self.shape.keys, 0, seen);
-        let (replaced, added, one) = (Before::Replaced, Before::Added, Threads::One);
-        product(found, WIDTH, pulls, keys, replaced, one);
-        product(of_values, WIDTH, weights.transposed(), own, added, one);
-        product(
-            of_keys,
-            WIDTH,
-            pulls.transposed(),
-            self.own(queries),
-            added,
-            one,
-        );
-    }
-}
-
-/// What scores are multiplied by: 1/√64.
-const SCALE: f32 = 0.125;
-
-/// Turns a row of scores into weights, zero beyond what is seen; gives ln Σ exp.
-struct Softmax<'a> {
-    scores: &'a mut [f32],
-    seen: usize,
-}
-
-impl Kernel for Softmax<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> f32 {
-        let (scores, hidden) = self.scores.split_at_mut(self.seen);
-        hidden.fill(0.0);
-        let (lanes, rest) = scores.as_chunks::<16>();
-        let mut highest = [f32::NEG_INFINITY; 16];
-        for lanes in lanes {
-            for (highest, score) in highest.iter_mut().zip(lanes) {
-                *highest = if *score > *highest { *score } else { *highest };
-            }
-        }
-        let highest = highest.iter().chain(&*rest).copied();
-        let highest = highest.fold(f32::NEG_INFINITY, f32::max);
-        for score in &mut *scores {
-            *score = exp::<FUSED>((*score - highest) * SCALE);
-        }
-        let total = sum(scores.iter().copied());
-        let share = (1.0 / total) as f32;
-        for score in scores {
-            *score *= share;
-        }
-        highest * SCALE + total.ln() as f32
-    }
-}
-
-/// Turns scores into weights and the gradients of weights into those of scores.
-struct Back<'a> {
-    weights: &'a mut [f32],
-    pulls: &'a mut [f32],
-    total: f32,
-    seen: usize,
-}
-
-impl Kernel for Back<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let (weights, hidden) = self.weights.split_at_mut(self.seen);
-        hidden.fill(0.0);
-        let (pulls, hidden) = self.pulls.split_at_mut(self.seen);
-        hidden.fill(0.0);
-        for (weight, pull) in weights.iter_mut().zip(&mut *pulls) {
-            *weight = exp::<FUSED>(*weight * SCALE - self.total);
-            *pull *= *weight;
-        }
-        let mean = sum(pulls.iter().copied()) as f32;
-        for (weight, pull) in weights.iter().zip(pulls) {
-            *pull = (*pull - mean * weight) * SCALE;
-        }
     }
 }
 
