@@ -16,6 +16,8 @@ pub(crate) use burn::tensor::assert_shape;
 pub mod checkpoint;
 pub mod clip;
 pub mod device;
+#[cfg(all(test, feature = "flex"))]
+mod drawn;
 pub mod error;
 #[cfg(feature = "flex")]
 pub mod flex;

@@ -19,14 +19,14 @@ mod flex {
     use burn::backend::autodiff::checkpoint::base::Checkpointer;
     use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
     use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::autodiff::ops::{Backward, Ops};
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-    use burn::tensor::{Tensor, TensorData};
+    use burn::tensor::Tensor;
     use nuwa_kernels::softmax as kernel;
 
-    use crate::flex::numbers;
+    use crate::flex::{numbers, record, tensor};
 
     pub(super) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Tensor::from_dispatch(<Dispatch as Softmax>::softmax(x.into_dispatch()))
@@ -46,13 +46,10 @@ mod flex {
 
     impl<C: CheckpointStrategy> Softmax for Autodiff<Flex, C> {
         fn softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
-            match Rows.prepare::<C>([x.node()]).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => {
-                    let output = Flex::softmax(x.into_primitive());
-                    prep.finish(output.clone(), output)
-                }
-                OpsKind::UnTracked(prep) => prep.finish(Flex::softmax(x.into_primitive())),
-            }
+            record::<C, _, 1>(Rows, [x], |[x]| {
+                let output = Flex::softmax(x);
+                (output.clone(), output)
+            })
         }
     }
 
@@ -84,23 +81,23 @@ mod flex {
     fn map(x: &FlexTensor, work: impl Fn(&[f32], usize) -> Vec<f32>) -> FlexTensor {
         let shape = x.layout().shape().clone();
         let n = shape.iter().last().copied().unwrap_or(1);
-        FlexTensor::from_data(TensorData::new(work(numbers(x), n), shape))
+        tensor(work(numbers(x), n), shape)
     }
 
     #[cfg(test)]
     mod tests {
-        use burn::tensor::{Device, Distribution, Tolerance};
+        use burn::tensor::Tolerance;
 
         use super::*;
+        use crate::drawn;
 
         #[test]
         fn softmax_and_its_gradient_are_those_of_burn() {
             for (rows, n) in [(1, 1), (7, 15), (300, 97)] {
-                let range = Distribution::Normal(0.0, 20.0);
-                let x = Tensor::<2>::random([rows, n], range, &Device::flex());
+                let x: Tensor<2> = drawn::normal([rows, n], 0.0, 20.0);
                 // A hidden place, as masks make them, and rows that are a view.
                 let x = x.slice_fill([0..rows, 0..n / 4], f32::NEG_INFINITY);
-                let weight = Tensor::<2>::random([n, rows], range, &Device::flex()).transpose();
+                let weight: Tensor<2> = drawn::normal([n, rows], 0.0, 20.0).transpose();
                 let run = |work: &dyn Fn(Tensor<2>) -> Tensor<2>| {
                     let x = Tensor::from_inner(x.clone()).require_grad();
                     let y = work(x.clone());

@@ -16,7 +16,7 @@ pub struct Adam {
 }
 
 impl Default for Adam {
-    /// β 0.9 and 0.999, ε 1e-8 (page §4).
+    /// β 0.9 and 0.999, ε 1e-8 (page §6).
     fn default() -> Self {
         Self {
             beta_1: 0.9,

@@ -108,7 +108,7 @@ impl Attention {
         seen: usize,
     ) -> Tensor<3> {
         #[cfg(feature = "flex")]
-        if super::flex::takes(&queries) {
+        if !queries.is_autodiff() && crate::flex::takes(&queries) {
             let heads = super::flex::attend(queries, pairs, bias, seen);
             return project(&self.o, merge_heads(heads));
         }

@@ -22,11 +22,6 @@ use crate::flex::numbers;
 
 const _: () = assert!(HEAD_WIDTH == attend::WIDTH);
 
-/// Tells whether the kernels can take a tensor: off the graph, on the CPU, in single precision.
-pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-    !x.is_autodiff() && crate::flex::takes(x)
-}
-
 /// Gives x W + bias for a few rows.
 ///
 /// # Shapes
@@ -114,14 +109,13 @@ impl TokenKernels for Flex {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::drawn;
     use burn::tensor::activation::softmax;
     use burn::tensor::module;
-    use burn::tensor::{Device, Distribution};
-
-    use super::*;
 
     fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Normal(0.2, 1.0), &Device::flex())
+        drawn::normal(shape, 0.2, 1.0)
     }
 
     fn same<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {

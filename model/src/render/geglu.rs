@@ -27,14 +27,14 @@ mod flex {
     use burn::backend::autodiff::checkpoint::base::Checkpointer;
     use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
     use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::autodiff::ops::{Backward, Ops};
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-    use burn::tensor::{Tensor, TensorData};
+    use burn::tensor::Tensor;
     use nuwa_kernels::geglu as kernel;
 
-    use crate::flex::numbers;
+    use crate::flex::{numbers, record, tensor};
 
     pub(super) fn geglu(x: Tensor<3>) -> Tensor<3> {
         Tensor::from_dispatch(<Dispatch as Geglu>::geglu(x.into_dispatch()))
@@ -50,19 +50,13 @@ mod flex {
             let x = x.to_contiguous();
             let [b, m, two_h] = x.layout().shape().dims();
             let output = kernel::forward(numbers(&x), two_h / 2);
-            FlexTensor::from_data(TensorData::new(output, [b, m, two_h / 2]))
+            tensor(output, [b, m, two_h / 2])
         }
     }
 
     impl<C: CheckpointStrategy> Geglu for Autodiff<Flex, C> {
         fn geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-            match Rows.prepare::<C>([x.node()]).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => {
-                    let input = x.into_primitive();
-                    prep.finish(input.clone(), Flex::geglu(input))
-                }
-                OpsKind::UnTracked(prep) => prep.finish(Flex::geglu(x.into_primitive())),
-            }
+            record::<C, _, 1>(Rows, [x], |[x]| (Flex::geglu(x.clone()), x))
         }
     }
 
@@ -85,25 +79,23 @@ mod flex {
                 let input = ops.state.to_contiguous();
                 let [b, m, two_h] = input.layout().shape().dims();
                 let found = kernel::gradient(numbers(&input), numbers(&gradient), two_h / 2);
-                let found = FlexTensor::from_data(TensorData::new(found, [b, m, two_h]));
-                gradients.register::<Flex>(node.id, found);
+                gradients.register::<Flex>(node.id, tensor(found, [b, m, two_h]));
             }
         }
     }
 
     #[cfg(test)]
     mod tests {
-        use burn::tensor::{Device, Distribution, Tolerance};
+        use burn::tensor::Tolerance;
 
         use super::*;
+        use crate::drawn;
 
         #[test]
         fn geglu_and_its_gradient_are_the_exact_ones() {
             // Widths that fill no register, and enough rows for two threads.
             for [b, m, h] in [[1, 1, 1], [2, 3, 37], [3, 50, 192]] {
-                let draw = |shape: [usize; 3]| {
-                    Tensor::<3>::random(shape, Distribution::Normal(0.0, 3.0), &Device::flex())
-                };
+                let draw = |shape: [usize; 3]| drawn::normal(shape, 0.0, 3.0);
                 let (x, weight) = (draw([b, m, 2 * h]), draw([b, m, h]));
                 let run = |work: &dyn Fn(Tensor<3>) -> Tensor<3>| {
                     let x = Tensor::from_inner(x.clone()).require_grad();

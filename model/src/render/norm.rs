@@ -18,14 +18,14 @@ mod flex {
     use burn::backend::autodiff::checkpoint::base::Checkpointer;
     use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
     use burn::backend::autodiff::grads::Gradients;
-    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::autodiff::ops::{Backward, Ops};
     use burn::backend::flex::FlexTensor;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-    use burn::tensor::{Shape, Tensor, TensorData};
+    use burn::tensor::Tensor;
     use nuwa_kernels::layer_norm as kernel;
 
-    use crate::flex::numbers;
+    use crate::flex::{numbers, record, tensor};
 
     /// That of burn-nn's default, which every normalization here has (page §7).
     const EPSILON: f64 = 1e-5;
@@ -62,16 +62,10 @@ mod flex {
             gamma: FloatTensor<Self>,
             beta: FloatTensor<Self>,
         ) -> FloatTensor<Self> {
-            let nodes = [x.node(), gamma.node(), beta.node()];
-            let prepared = Rows.prepare::<C>(nodes).compute_bound().stateful();
-            let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.into_primitive());
-            match prepared {
-                OpsKind::Tracked(prep) => {
-                    let state = [x.clone(), gamma.clone()];
-                    prep.finish(state, Flex::row_norm(x, gamma, beta))
-                }
-                OpsKind::UnTracked(prep) => prep.finish(Flex::row_norm(x, gamma, beta)),
-            }
+            record::<C, _, 3>(Rows, [x, gamma, beta], |[x, gamma, beta]| {
+                let state = [x.clone(), gamma.clone()];
+                (Flex::row_norm(x, gamma, beta), state)
+            })
         }
     }
 
@@ -112,19 +106,16 @@ mod flex {
         }
     }
 
-    fn tensor(numbers: Vec<f32>, shape: Shape) -> FlexTensor {
-        FlexTensor::from_data(TensorData::new(numbers, shape))
-    }
-
     #[cfg(test)]
     mod tests {
         use burn::nn::{LayerNorm, LayerNormConfig};
-        use burn::tensor::{Device, Distribution, Tolerance};
+        use burn::tensor::{Device, Tolerance};
 
         use super::*;
+        use crate::drawn;
 
         fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-            Tensor::random(shape, Distribution::Normal(0.5, 2.0), &Device::flex())
+            drawn::normal(shape, 0.5, 2.0)
         }
 
         #[test]

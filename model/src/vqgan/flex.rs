@@ -8,15 +8,15 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use nuwa_kernels::{conv3x3, norm_swish};
 
 use super::moments::Line;
-use crate::flex::numbers;
+use crate::flex::{numbers, record, tensor};
 
 /// Gives the 3 × 3 convolution of stride 1 with a border of one zero.
 ///
@@ -123,18 +123,10 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), bias.node()];
-        match Convolution.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
-                let state = [x.clone(), weight.clone()];
-                prep.finish(state, Flex::convolve(x, weight, bias))
-            }
-            OpsKind::UnTracked(prep) => {
-                let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
-                prep.finish(Flex::convolve(x, weight, bias))
-            }
-        }
+        record::<C, _, 3>(Convolution, [x, weight, bias], |[x, weight, bias]| {
+            let state = [x.clone(), weight.clone()];
+            (Flex::convolve(x, weight, bias), state)
+        })
     }
 
     fn normalize(
@@ -144,19 +136,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         groups: usize,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), gamma.node(), beta.node()];
-        match Normalization.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.into_primitive());
-                let shape = normalization(&x, groups, epsilon);
-                let state = ([x.clone(), gamma.clone(), beta.clone()], shape);
-                prep.finish(state, Flex::normalize(x, gamma, beta, groups, epsilon))
-            }
-            OpsKind::UnTracked(prep) => {
-                let [x, gamma, beta] = [x, gamma, beta].map(|tensor| tensor.into_primitive());
-                prep.finish(Flex::normalize(x, gamma, beta, groups, epsilon))
-            }
-        }
+        record::<C, _, 3>(Normalization, [x, gamma, beta], |[x, gamma, beta]| {
+            let shape = normalization(&x, groups, epsilon);
+            let state = ([x.clone(), gamma.clone(), beta.clone()], shape);
+            (Flex::normalize(x, gamma, beta, groups, epsilon), state)
+        })
     }
 }
 
@@ -252,21 +236,18 @@ fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.layout().shape().dims()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::activation::silu;
     use burn::tensor::module::conv2d;
     use burn::tensor::ops::ConvOptions;
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::{Device, Tolerance};
 
     use super::*;
+    use crate::drawn;
 
     fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Normal(0.3, 1.0), &Device::flex())
+        drawn::normal(shape, 0.3, 1.0)
     }
 
     fn same<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {

@@ -4,15 +4,15 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use nuwa_kernels::attend::WIDTH;
 use nuwa_kernels::attention::{self as kernel, Shape};
 
-use crate::flex::numbers;
+use crate::flex::{numbers, record, tensor};
 
 /// Gives softmax(QKᵀ/√64) V. When `causal`, the queries are the last of the keys, and none sees a
 /// later one.
@@ -60,14 +60,11 @@ impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
         values: FloatTensor<Self>,
         causal: bool,
     ) -> FloatTensor<Self> {
-        let nodes = [queries.node(), keys.node(), values.node()];
-        let prepared = Scores.prepare::<C>(nodes).compute_bound().stateful();
-        let states = [queries, keys, values].map(|tensor| tensor.into_primitive().to_contiguous());
-        let (output, totals) = run(&states, causal);
-        match prepared {
-            OpsKind::Tracked(prep) => prep.finish((states, totals, causal), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
+        record::<C, _, 3>(Scores, [queries, keys, values], |states| {
+            let states = states.map(|tensor| tensor.to_contiguous());
+            let (output, totals) = run(&states, causal);
+            (output, (states, totals, causal))
+        })
     }
 }
 
@@ -98,8 +95,8 @@ impl Backward<Flex, 3> for Scores {
         let found = [found.queries, found.keys, found.values];
         for ((node, found), of) in ops.parents.into_iter().zip(found).zip(&states) {
             if let Some(node) = node {
-                let found = TensorData::new(found, of.layout().shape().clone());
-                gradients.register::<Flex>(node.id, FlexTensor::from_data(found));
+                let found = tensor(found, of.layout().shape().clone());
+                gradients.register::<Flex>(node.id, found);
             }
         }
     }
@@ -109,8 +106,8 @@ impl Backward<Flex, 3> for Scores {
 fn run(states: &[FlexTensor; 3], causal: bool) -> (FlexTensor, Vec<f32>) {
     let [queries, keys, values] = states.each_ref().map(numbers);
     let found = kernel::forward(queries, keys, values, shape(states, causal));
-    let output = TensorData::new(found.output, states[0].layout().shape().clone());
-    (FlexTensor::from_data(output), found.totals)
+    let output = tensor(found.output, states[0].layout().shape().clone());
+    (output, found.totals)
 }
 
 fn shape([queries, keys, _]: &[FlexTensor; 3], causal: bool) -> Shape {
@@ -127,9 +124,10 @@ fn shape([queries, keys, _]: &[FlexTensor; 3], causal: bool) -> Shape {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::{Device, Tolerance};
 
     use super::*;
+    use crate::drawn;
     use crate::render::attention::{causal_bias, merge_heads, split_heads};
 
     /// Every step by Burn.
@@ -152,9 +150,7 @@ mod tests {
 
     #[test]
     fn attention_and_its_gradients_are_those_of_every_step_by_burn() {
-        let draw = |shape: [usize; 3]| {
-            Tensor::<3>::random(shape, Distribution::Normal(0.1, 1.5), &Device::flex())
-        };
+        let draw = |shape: [usize; 3]| drawn::normal(shape, 0.1, 1.5);
         // One query, blocks that are not full, and heads that share their parts.
         for [b, m, s, heads] in [
             [1, 1, 1, 1],

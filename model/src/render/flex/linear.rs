@@ -4,15 +4,15 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::Tensor;
 use nuwa_kernels::linear as kernel;
 use nuwa_kernels::product::Matrix;
 
-use crate::flex::numbers;
+use crate::flex::{numbers, record, tensor};
 
 /// Gives x W + bias, on the graph or off it.
 ///
@@ -46,7 +46,7 @@ impl Linear for Flex {
         let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
         let ([b, m, _], [_, n]) = (x.layout().shape().dims(), weight.layout().shape().dims());
         let output = kernel::forward(numbers(&x), matrix(&weight), numbers(&bias));
-        tensor(output, [b, m, n].into())
+        tensor(output, [b, m, n])
     }
 }
 
@@ -56,16 +56,10 @@ impl<C: CheckpointStrategy> Linear for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), bias.node()];
-        let prepared = Rows.prepare::<C>(nodes).compute_bound().stateful();
-        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
-        match prepared {
-            OpsKind::Tracked(prep) => {
-                let state = [x.clone(), weight.clone()];
-                prep.finish(state, Flex::linear_layer(x, weight, bias))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(Flex::linear_layer(x, weight, bias)),
-        }
+        record::<C, _, 3>(Rows, [x, weight, bias], |[x, weight, bias]| {
+            let state = [x.clone(), weight.clone()];
+            (Flex::linear_layer(x, weight, bias), state)
+        })
     }
 }
 
@@ -94,11 +88,11 @@ impl Backward<Flex, 3> for Rows {
         if let Some(node) = of_weight {
             let x = x.to_contiguous();
             let found = kernel::of_weight(numbers(&x), numbers(&gradient), k, n);
-            gradients.register::<Flex>(node.id, tensor(found, [k, n].into()));
+            gradients.register::<Flex>(node.id, tensor(found, [k, n]));
         }
         if let Some(node) = of_bias {
             let found = kernel::of_bias(numbers(&gradient), n);
-            gradients.register::<Flex>(node.id, tensor(found, [n].into()));
+            gradients.register::<Flex>(node.id, tensor(found, [n]));
         }
     }
 }
@@ -113,18 +107,15 @@ fn matrix(weight: &FlexTensor) -> Matrix<'_> {
     Matrix::strided(numbers, layout.shape().dims(), strides)
 }
 
-fn tensor(numbers: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(numbers, shape))
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance, module};
+    use burn::tensor::{Tolerance, module};
 
     use super::*;
+    use crate::drawn;
 
     fn draw<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+        drawn::normal(shape, 0.0, 1.0)
     }
 
     #[test]
