@@ -203,7 +203,14 @@ pub(super) fn vqgan(case: &Case) -> Outputs {
         ..VqganLossConfig::default()
     };
     for (prefix, adversary) in [("before_start.", None), ("", Some(&discriminator))] {
-        let parts = generator_loss(&vqgan, adversary, pixels.clone(), &config, None);
+        let parts = generator_loss(
+            &vqgan,
+            adversary,
+            pixels.clone(),
+            pixels.clone(),
+            &config,
+            None,
+        );
         outputs.insert(format!("{prefix}loss"), scalar(&parts.loss));
         outputs.extend(gradients(
             case,

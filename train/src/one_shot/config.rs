@@ -37,6 +37,11 @@ pub struct StageOneConfig {
     pub crop_px: usize,
     /// Crops per step.
     pub batch: usize,
+    /// Standard deviation of the noise that the encoder is to see through, in steps of a byte: it
+    /// sees a crop with noise, and the crop without shall come back (denoising autoencoders,
+    /// Vincent et al., 2008). About twice the grain of the picture keeps the codes for what is in
+    /// it; 0 encodes the grain too.
+    pub noise: f64,
     /// Peak learning rate.
     pub peak_rate: f64,
     /// Share of the stage that warms up.
@@ -100,6 +105,7 @@ impl OneShotConfig {
             stage_one: StageOneConfig {
                 crop_px: 256,
                 batch: 1,
+                noise: 0.0,
                 peak_rate: 6e-4,
                 warmup: 0.02,
                 beta: 0.25,
@@ -177,6 +183,10 @@ impl OneShotConfig {
             (
                 self.stage_one.batch == 0 || self.stage_two.batch == 0,
                 "batch must be at least 1",
+            ),
+            (
+                !(0.0..=64.0).contains(&self.stage_one.noise),
+                "stage_one.noise must lie between 0 and 64",
             ),
             (
                 self.stage_one.revive_every == 0,

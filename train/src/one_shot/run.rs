@@ -69,6 +69,7 @@ pub struct Start {
 impl Start {
     /// Gives random networks of the config's architectures.
     pub fn fresh(config: &OneShotConfig, device: &Device) -> Self {
+        device.seed(config.seed);
         let device = device.clone().autodiff();
         Self {
             vqgan: materialize(config.vqgan.init(&device)),

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{Distribution, Tensor};
 use nuwa_data::Picture;
 use nuwa_model::error::Error;
 use nuwa_model::vqgan::Vqgan;
@@ -25,6 +25,7 @@ const REPORT_EVERY: usize = 10;
 /// Both players and what they need between steps.
 struct Game {
     loss: VqganLossConfig,
+    noise: f64,
     vqgan: Vqgan,
     adam: ModuleOptimizer,
     adversary: PatchDiscriminator,
@@ -72,6 +73,7 @@ pub(super) fn train(
             gan_start_step: 0,
             balance_cap: stage.balance_cap,
         },
+        noise: stage.noise,
         vqgan: start.vqgan.clone(),
         adam: adam(),
         adversary: materialize(adversary.init(&device)),
@@ -126,11 +128,28 @@ pub(super) fn train(
     Ok((game.vqgan.valid(), steps))
 }
 
+/// Adds Gaussian noise of a deviation given in steps of a byte to pixels in -1..1.
+fn with_noise(pixels: Tensor<4>, deviation: f64) -> Tensor<4> {
+    if deviation == 0.0 {
+        return pixels;
+    }
+    let noise = pixels.random_like(Distribution::Normal(0.0, deviation / 127.5));
+    pixels + noise
+}
+
 impl Game {
     /// One step of both players; gives the mean absolute error, still on the device.
     fn step(&mut self, pixels: Tensor<4>, rate: f64, adversarial: bool) -> Tensor<1> {
         let adversary = adversarial.then_some(&self.adversary);
-        let parts = generator_loss(&self.vqgan, adversary, pixels.clone(), &self.loss, None);
+        let seen = with_noise(pixels.clone(), self.noise);
+        let parts = generator_loss(
+            &self.vqgan,
+            adversary,
+            seen,
+            pixels.clone(),
+            &self.loss,
+            None,
+        );
         let gradients = GradientsParams::from_grads(parts.loss.backward(), &self.vqgan);
         let vqgan = self.vqgan.clone();
         self.vqgan = self.adam.step(rate, vqgan, gradients);

@@ -66,7 +66,11 @@ pub fn codes_on_host<const D: usize>(codes: Tensor<D, Int>) -> Vec<i32> {
         .expect("converted to i32")
 }
 
-/// Moves every code that `usage` has not seen to a random latent; gives how many were moved.
+/// Moves every code that `usage` has not seen to a latent; gives how many were moved.
+///
+/// Latents are drawn as k-means++ draws its centres (Arthur and Vassilvitskii, 2007): each with a
+/// chance proportional to the squared distance to the nearest code that is in use. Drawn evenly,
+/// the codes of a picture that is mostly sky would tell shades of sky apart.
 ///
 /// # Shapes
 /// `latents`: `[b, code_dim, h, w]`.
@@ -78,34 +82,75 @@ pub fn revive(
 ) -> usize {
     let unused = usage.unused();
     let [b, d, h, w] = latents.dims();
-    let n = b * h * w;
-    if unused.is_empty() || n == 0 {
+    if unused.is_empty() || b * h * w == 0 {
         return 0;
     }
-    let latents = latents.inner().permute([0, 2, 3, 1]).reshape([n, d]);
-    let device = latents.device();
-    let index = |rows: Vec<i32>| -> Tensor<1, Int> {
-        let shape = [rows.len()];
-        Tensor::from_data(TensorData::new(rows, shape), &device)
-    };
-    let picks = unused
-        .iter()
-        .map(|_| rng.random_range(0..n) as i32)
-        .collect();
-    let places: Vec<i32> = unused.iter().map(|&code| code as i32).collect();
-    let fresh = latents.select(0, index(picks)); // [k, d]
+    let latents = numbers(latents.inner().permute([0, 2, 3, 1]));
+    let latents: Vec<&[f32]> = latents.chunks(d).collect();
     let weight: Param<Tensor<2>> = vqgan.quantize.embedding.weight.clone();
     vqgan.quantize.embedding.weight = weight.map(|codes| {
-        let required = codes.is_require_grad();
-        let autodiff = codes.is_autodiff();
-        let places = index(places);
-        let kept = codes.inner();
-        let old = kept.clone().select(0, places.clone());
-        let moved = kept.select_assign(0, places, fresh - old, burn::tensor::IndexingUpdateOp::Add);
+        let (required, autodiff) = (codes.is_require_grad(), codes.is_autodiff());
+        let (shape, device) = (codes.dims(), codes.device());
+        let mut rows = numbers(codes.inner());
+        let mut centres = Centres::new(&latents);
+        for code in (0..usage.counts.len()).filter(|&code| usage.counts[code] > 0) {
+            centres.add(&rows[code * d..][..d]);
+        }
+        for &code in &unused {
+            let latent = latents[centres.draw(rng)];
+            rows[code * d..][..d].copy_from_slice(latent);
+            centres.add(latent);
+        }
+        let moved = Tensor::from_data(TensorData::new(rows, shape), &device.without_autodiff());
         let moved = if autodiff { moved.autodiff() } else { moved };
         moved.set_require_grad(required)
     });
     unused.len()
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_to_vec().expect("converted to f32")
+}
+
+/// Squared distances of points to the nearest of some centres.
+struct Centres<'a> {
+    points: &'a [&'a [f32]],
+    distances: Vec<f32>,
+}
+
+impl<'a> Centres<'a> {
+    /// Starts without a centre: every point is equally far.
+    fn new(points: &'a [&'a [f32]]) -> Self {
+        let distances = vec![f32::INFINITY; points.len()];
+        Self { points, distances }
+    }
+
+    fn add(&mut self, centre: &[f32]) {
+        for (point, distance) in self.points.iter().zip(&mut self.distances) {
+            let apart: f32 = point
+                .iter()
+                .zip(centre)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum();
+            *distance = distance.min(apart);
+        }
+    }
+
+    /// Draws a point, the more likely the farther it is.
+    fn draw(&self, rng: &mut impl Rng) -> usize {
+        let total: f64 = self.distances.iter().copied().map(f64::from).sum();
+        if !(total.is_finite() && total > 0.0) {
+            // No centre yet, or one at every point.
+            return rng.random_range(0..self.points.len());
+        }
+        let mut left = rng.random::<f64>() * total;
+        let reached = self.distances.iter().position(|&distance| {
+            left -= f64::from(distance);
+            left < 0.0
+        });
+        reached.unwrap_or(self.points.len() - 1)
+    }
 }
 
 #[cfg(test)]
@@ -160,5 +205,36 @@ mod tests {
                 after[3 * code..3 * code + 3]
             );
         }
+    }
+
+    #[test]
+    fn latents_far_from_every_code_are_drawn_first() {
+        let device = Device::flex();
+        let config = VqganConfig {
+            ch: 32,
+            multipliers: vec![1],
+            blocks: 1,
+            z: 4,
+            n_codes: 4,
+            code_dim: 1,
+        };
+        let mut vqgan = config.init(&device);
+        // A sky of nearly one value, and three stars of different brightness.
+        let mut sky: Vec<f32> = (0..400).map(|at| 0.001 * (at % 7) as f32).collect();
+        for (at, star) in [(13, 5.0), (200, -4.0), (377, 9.0)] {
+            sky[at] = star;
+        }
+        let latents = Tensor::from_data(TensorData::new(sky, [1, 1, 20, 20]), &device);
+        let moved = revive(
+            &mut vqgan,
+            &CodeUsage::new(4),
+            latents,
+            &mut StdRng::seed_from_u64(3),
+        );
+        assert_eq!(moved, 4);
+        let mut codes = numbers(vqgan.quantize.embedding.weight.val());
+        codes.sort_by(f32::total_cmp);
+        assert_eq!([codes[0], codes[2], codes[3]], [-4.0, 5.0, 9.0]);
+        assert!((0.0..0.01).contains(&codes[1]), "{codes:?}");
     }
 }

@@ -71,16 +71,20 @@ pub struct GanTerm {
 
 /// Gives the loss of the generator, against an adversary if there is one yet.
 ///
+/// `seen` is what is encoded, `pixels` what shall come back: the same, or, for an encoder that is
+/// to ignore noise, the one with noise added.
+///
 /// # Shapes
-/// `pixels`: `[b, 3, h, w]` in -1..1, sides multiples of the stride.
+/// `seen`, `pixels`: `[b, 3, h, w]` in -1..1, sides multiples of the stride.
 pub fn generator_loss(
     vqgan: &Vqgan,
     discriminator: Option<&PatchDiscriminator>,
+    seen: Tensor<4>,
     pixels: Tensor<4>,
     config: &VqganLossConfig,
     perceptual: Option<Perceptual<'_>>,
 ) -> GeneratorLoss {
-    let output = vqgan.forward(pixels.clone(), config.beta);
+    let output = vqgan.forward(seen, config.beta);
     let painted = Painted {
         picture: output.reconstruction.clone(),
         last_features: output.last_features,
@@ -279,7 +283,14 @@ mod tests {
         let game = game();
         let config = VqganLossConfig::default();
         let adversary = Some(&game.discriminator);
-        let cut = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+        let cut = generator_loss(
+            &game.vqgan,
+            adversary,
+            game.pixels.clone(),
+            game.pixels.clone(),
+            &config,
+            None,
+        );
         let balance = number(&cut.gan.as_ref().expect("there is an adversary").balance);
         assert!(balance > 0.0);
         let whole = in_one_graph(&game, balance);
@@ -303,7 +314,14 @@ mod tests {
                 ..VqganLossConfig::default()
             };
             let adversary = Some(&game.discriminator);
-            let loss = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+            let loss = generator_loss(
+                &game.vqgan,
+                adversary,
+                game.pixels.clone(),
+                game.pixels.clone(),
+                &config,
+                None,
+            );
             number(&loss.gan.expect("there is an adversary").balance)
         };
         let free = balance(1e4);
@@ -319,7 +337,17 @@ mod tests {
                 perceptual_weight,
                 ..VqganLossConfig::default()
             };
-            number(&generator_loss(&game.vqgan, None, game.pixels.clone(), &config, distance).loss)
+            number(
+                &generator_loss(
+                    &game.vqgan,
+                    None,
+                    game.pixels.clone(),
+                    game.pixels.clone(),
+                    &config,
+                    distance,
+                )
+                .loss,
+            )
         };
         let far = |x: Tensor<4>, _: Tensor<4>| Tensor::ones([x.dims()[0]], &x.device()) * 3.0;
         let plain = loss(0.5, None);
@@ -331,7 +359,14 @@ mod tests {
         let game = game();
         let config = VqganLossConfig::default();
         let adversary = Some(&game.discriminator);
-        let loss = generator_loss(&game.vqgan, adversary, game.pixels.clone(), &config, None);
+        let loss = generator_loss(
+            &game.vqgan,
+            adversary,
+            game.pixels.clone(),
+            game.pixels.clone(),
+            &config,
+            None,
+        );
         let gradients = loss.loss.backward();
         let trained = burn::optim::GradientsParams::from_grads(gradients, &game.discriminator);
         assert!(trained.is_empty());
