@@ -203,7 +203,7 @@ fn fill(
     let schedule = Schedule::levels(&layout.route, brush.parallel as usize);
     let bar = bar(layout.route.steps().len(), common.quiet);
     let (start, per_patch) = (Instant::now(), run.renderer_config.tokens_per_patch());
-    let mut written = 0;
+    let (mut written, mut done) = (0, 0);
     engine::paint(
         &session,
         &layout.route,
@@ -211,10 +211,11 @@ fn fill(
         &sampler,
         &mut tokens,
         |painted| {
-            if !painted.known {
+            done += painted.steps.len();
+            if painted.written {
                 written += painted.steps.len() * per_patch;
             }
-            bar.set_position(painted.done as u64);
+            bar.set_position(done as u64);
             let rate = written as f64 / start.elapsed().as_secs_f64();
             bar.set_message(format!("{rate:.0} tokens/s"));
             ControlFlow::Continue(())

@@ -5,12 +5,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::adc::TokenGrid;
 use super::attention::KeyValues;
-use super::ncp::PatchKeyValues;
 use super::norm::normalize;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
 use super::transformer::{RenderInput, RenderOutput, Renderer};
-use super::{Feed, HEAD_WIDTH, Transfer};
+use super::{Feed, HEAD_WIDTH};
 
 impl Renderer {
     /// Gives the teacher-forced logits of a patch and its cache, in one pass.
@@ -59,19 +58,19 @@ impl Buffer {
 }
 
 impl Session {
-    /// Writes the patches of a wave token by token, and fills their caches on the way.
+    /// Writes the patches of a wave token by token.
     pub(super) fn write_ar<U: Uniforms>(
         &self,
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
-    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+    ) -> Vec<Vec<i32>> {
         let (g, b, m) = (jobs.len(), self.batch(), self.config.tokens_per_patch());
         let (mut buffers, mut biases, own) = self.buffers(jobs);
         let places = self.wave_places(jobs);
         let texts: Vec<_> = (0..buffers.len()).map(|l| self.wave_text(l, g)).collect();
         let mut tokens = vec![Vec::with_capacity(b * m); g * b];
         let mut z = self.wave_begin(jobs);
-        for t in 0..=m {
+        for t in 0..m {
             for bias in &mut biases {
                 let [n, heads, _, _] = bias.dims();
                 let place = [0..n, 0..heads, 0..1, own + t..own + t + 1];
@@ -85,9 +84,6 @@ impl Session {
                 let attended = layer.attn.attend_written(queries, pairs, bias, own + t + 1);
                 z = layer.rest(z + attended, texts[l].as_ref());
             }
-            if t == m {
-                break;
-            }
             let chosen = self.choose(z, t, jobs, sampler);
             for (tokens, token) in tokens.iter_mut().zip(&chosen) {
                 tokens.push(*token);
@@ -95,24 +91,7 @@ impl Session {
             let place = places.clone().narrow(1, t, 1);
             z = self.renderer.tok_emb.forward(self.token_tensor(&chosen, 1)) + place;
         }
-        let tokens: Vec<Vec<i32>> = tokens.chunks(b).map(<[Vec<i32>]>::concat).collect();
-        let caches = match self.config.transfer {
-            Transfer::Alone => {
-                let written = jobs
-                    .iter()
-                    .zip(&tokens)
-                    .map(|(job, tokens)| job.with(tokens.clone()));
-                self.precache(&written.collect::<Vec<_>>())
-            }
-            Transfer::Context => {
-                let layers = buffers
-                    .into_iter()
-                    .filter_map(|buffer| buffer.pairs)
-                    .collect();
-                self.split_wave(layers, g, own + 1)
-            }
-        };
-        (tokens, caches)
+        tokens.chunks(b).map(<[Vec<i32>]>::concat).collect()
     }
 
     /// Allocates the buffers of every layer with the context in place; gives them, the biases that

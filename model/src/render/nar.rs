@@ -5,7 +5,6 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::adc::TokenGrid;
 use super::ar::host;
-use super::ncp::PatchKeyValues;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
 use super::transformer::{RenderInput, RenderOutput, Renderer};
@@ -67,12 +66,12 @@ impl Renderer {
 }
 
 impl Session {
-    /// Writes the patches of a wave in one pass, then fills their caches in a clean one.
+    /// Writes the patches of a wave in one pass.
     pub(super) fn write_nar<U: Uniforms>(
         &self,
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
-    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+    ) -> Vec<Vec<i32>> {
         let (b, m) = (self.batch(), self.config.tokens_per_patch());
         let (mut tokens, masked) = given(jobs);
         let logits = self.masked_logits(jobs, &tokens, &masked);
@@ -89,23 +88,13 @@ impl Session {
                 tokens[at] = sampler.gumbel_token(logits, draw, &mut scratch);
             }
         }
-        self.finish(jobs, &tokens)
+        self.by_patch(&tokens)
     }
 
-    /// Splits the tokens of a wave by patch and fills their caches in a clean pass.
-    pub(super) fn finish(
-        &self,
-        jobs: &[PatchJob],
-        tokens: &[i32],
-    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+    /// Splits the tokens of a wave by patch.
+    pub(super) fn by_patch(&self, tokens: &[i32]) -> Vec<Vec<i32>> {
         let of_patch = self.batch() * self.config.tokens_per_patch();
-        let tokens: Vec<Vec<i32>> = tokens.chunks(of_patch).map(<[i32]>::to_vec).collect();
-        let written = jobs
-            .iter()
-            .zip(&tokens)
-            .map(|(job, tokens)| job.with(tokens.clone()));
-        let caches = self.precache(&written.collect::<Vec<_>>());
-        (tokens, caches)
+        tokens.chunks(of_patch).map(<[i32]>::to_vec).collect()
     }
 
     /// Gives the logits `[g · b · m · v]` of a wave whose masked places are hidden, on the host.

@@ -73,6 +73,16 @@ impl<E> Ncp<E> {
             .collect()
     }
 
+    /// Gives the caches of a step's context as [`select`](Self::select) does, with `blank` for those
+    /// that are not held.
+    pub fn select_or<'a>(&'a self, step: &Step, blank: &'a E) -> Vec<&'a E> {
+        let find = |position| self.entries.get(position).unwrap_or(blank);
+        step.context
+            .iter()
+            .map(|entry| find(&entry.position))
+            .collect()
+    }
+
     /// Adds the cache of the patch at a route position.
     pub fn add(&mut self, position: usize, cache: E) {
         self.entries.insert(position, cache);

@@ -4,7 +4,6 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::nar::given;
-use super::ncp::PatchKeyValues;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::{PatchJob, Session};
 
@@ -47,12 +46,12 @@ struct Patch<'a> {
 }
 
 impl Session {
-    /// Writes the patches of a wave in [`ROUNDS`] rounds, then fills their caches in a clean pass.
+    /// Writes the patches of a wave in [`ROUNDS`] rounds.
     pub(super) fn write_pnar<U: Uniforms>(
         &self,
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
-    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+    ) -> Vec<Vec<i32>> {
         let (b, m) = (self.batch(), self.config.tokens_per_patch());
         let (mut tokens, mut masked) = given(jobs);
         let hidden = |masked: &[bool]| masked.iter().filter(|&&hidden| hidden).count();
@@ -75,7 +74,7 @@ impl Session {
                 advance(Patch { tokens, masked }, logits, count, heat, key, sampler);
             }
         }
-        self.finish(jobs, &tokens)
+        self.by_patch(&tokens)
     }
 }
 

@@ -46,6 +46,11 @@ impl<'a> PatchJob<'a> {
         }
     }
 
+    /// Tells whether there is a token to be written.
+    pub fn is_open(&self) -> bool {
+        self.given.contains(&TokenGrid::UNKNOWN)
+    }
+
     /// Gives the same job without its context.
     fn alone(&self) -> Self {
         Self {
@@ -56,7 +61,7 @@ impl<'a> PatchJob<'a> {
     }
 
     /// Gives the same job with all its tokens.
-    pub(super) fn with(&self, given: Vec<i32>) -> Self {
+    pub fn with(&self, given: Vec<i32>) -> Self {
         Self {
             given,
             ..self.clone()
@@ -165,7 +170,24 @@ impl Session {
         &self.config
     }
 
-    /// Fills caches from known tokens: the clean, teacher-forced pass (\[P\] §3.3.2, pre-caching).
+    /// Gives the cache of no patch: zeros, where one is missing that nothing depends on.
+    pub fn blank(&self) -> PatchKeyValues {
+        let (heads, m) = (self.config.n_heads(), self.config.tokens_per_patch());
+        let empty = Tensor::zeros([self.batch, heads, m, HEAD_WIDTH], &self.device);
+        let pair = KeyValues {
+            keys: empty.clone(),
+            values: empty,
+        };
+        PatchKeyValues {
+            layers: vec![pair; self.renderer.layers.len()],
+        }
+    }
+
+    /// Fills caches from tokens: the clean, teacher-forced pass (\[P\] §3.3.2, pre-caching).
+    ///
+    /// Patches just written are cached this way too. Token by token they would leave the same to
+    /// rounding; but then a painting that is resumed, with its tokens read back, could go on with
+    /// other bits, and so one day with another token.
     ///
     /// # Panics
     /// When a token is not given.
@@ -204,17 +226,12 @@ impl Session {
             .zip(inputs)
             .map(project)
             .collect();
-        self.split_wave(layers, jobs.len(), 0)
+        self.split_wave(layers, jobs.len())
     }
 
-    /// Writes the tokens of a wave's patches, `[b · m]` for each job in the order they are written,
-    /// and fills their caches. Given tokens stay: AR is forced to them when it reaches them, NAR
-    /// and P-NAR never hide them.
-    pub fn write<U: Uniforms>(
-        &self,
-        jobs: &[PatchJob],
-        sampler: &Sampler<U>,
-    ) -> (Vec<Vec<i32>>, Vec<PatchKeyValues>) {
+    /// Writes the tokens of a wave's patches, `[b · m]` for each job in the order they are written.
+    /// Given tokens stay: AR is forced to them when it reaches them, NAR and P-NAR never hide them.
+    pub fn write<U: Uniforms>(&self, jobs: &[PatchJob], sampler: &Sampler<U>) -> Vec<Vec<i32>> {
         match self.config.decoding {
             Decoding::Ar => self.write_ar(jobs, sampler),
             Decoding::Nar => self.write_nar(jobs, sampler),

@@ -113,11 +113,11 @@ fn paint(
         let cache = if step.known {
             session.precache(&jobs).remove(0)
         } else {
-            let (tokens, mut caches) = session.write(&jobs, &sampler);
-            for (picture, tokens) in tokens[0].chunks(6).enumerate() {
+            let tokens = session.write(&jobs, &sampler).remove(0);
+            for (picture, tokens) in tokens.chunks(6).enumerate() {
                 grid.paste(picture, step.index, step.order, PATCH, tokens);
             }
-            caches.remove(0)
+            session.precache(&[jobs[0].with(tokens)]).remove(0)
         };
         all.push(cache.clone());
         pool.add(position, cache);

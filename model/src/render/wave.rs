@@ -146,21 +146,11 @@ impl Session {
         })
     }
 
-    /// Splits the keys and values of a wave into caches of its patches, from token `first` on.
-    pub(super) fn split_wave(
-        &self,
-        layers: Vec<KeyValues>,
-        g: usize,
-        first: usize,
-    ) -> Vec<PatchKeyValues> {
-        let m = self.config.tokens_per_patch();
+    /// Splits the keys and values of a wave into caches of its patches.
+    pub(super) fn split_wave(&self, layers: Vec<KeyValues>, g: usize) -> Vec<PatchKeyValues> {
         let own = |x: &Tensor<4>, g: usize| {
             // A view would keep the whole buffer alive as long as the pool keeps the patch.
-            owned(
-                x.clone()
-                    .narrow(0, g * self.batch, self.batch)
-                    .narrow(2, first, m),
-            )
+            owned(x.clone().narrow(0, g * self.batch, self.batch))
         };
         let of = |g: usize| PatchKeyValues {
             layers: layers
