@@ -73,7 +73,10 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The file's ending does not say which format to write.
-    #[error("{path} does not end in .png, .jpg, .jpeg, .webp, .tif or .tiff")]
+    #[error(
+        "{path} does not end in .png, .jpg, .webp, .tif or .dzi, nor for a film in .mp4, .webm, \
+         .gif, .apng or / for a folder"
+    )]
     UnknownEnding {
         /// The file.
         path: PathBuf,
@@ -90,12 +93,47 @@ pub enum DataError {
         /// What the format can hold, and what to use instead.
         rule: &'static str,
     },
-    /// The disk would be full before the picture is complete.
+    /// A film in a format for still pictures, or a still picture in one for films.
+    #[error("{path} cannot hold {frames} frame{}: {rule}", if *.frames == 1 { "" } else { "s" })]
+    FrameCount {
+        /// The file.
+        path: PathBuf,
+        /// How many frames there are.
+        frames: usize,
+        /// What to use instead.
+        rule: &'static str,
+    },
+    /// The folder to be written exists and holds something else.
+    #[error("{path} exists and holds something else than an earlier output")]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The program that encodes films is not installed.
+    #[error(
+        "{path} needs the program ffmpeg, which was not found; .gif, .apng or a folder (a name \
+         ending in /) need no other program"
+    )]
+    NoFfmpeg {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The program that encodes films has failed.
+    #[error("ffmpeg cannot write {path}: {reason}")]
+    Ffmpeg {
+        /// The file.
+        path: PathBuf,
+        /// The last line it printed.
+        reason: String,
+    },
+    /// The disk would be full before the work is done.
     #[error("{path} needs up to {needed} bytes, the disk has {available} left")]
     DiskTooSmall {
         /// The file.
         path: PathBuf,
-        /// The most bytes the file can take.
+        /// The most bytes the file and the work on it can take.
         needed: u64,
         /// The bytes that are free.
         available: u64,

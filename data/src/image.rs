@@ -6,8 +6,10 @@ mod encode;
 mod rows;
 
 pub use self::decode::MOST_PIXELS;
-pub use self::encode::{PictureFormat, check_output};
+pub use self::encode::check_output;
 pub use self::rows::PngRows;
+pub(crate) use self::rows::{CHUNK_BYTES, DESCRIPTION, add_description, png_error};
+pub use crate::out::PictureFormat;
 
 use ::image::imageops::{self, FilterType};
 use ::image::{ImageBuffer, Rgb, RgbImage};
@@ -239,9 +241,9 @@ impl From<RgbImage> for Picture {
     }
 }
 
-/// A side in the number type of the `image` crate.
-fn side(pixels: usize) -> u32 {
-    u32::try_from(pixels).expect("the bytes of longer sides do not fit in memory")
+/// A side in the number type of the encoders.
+pub(crate) fn side(pixels: usize) -> u32 {
+    u32::try_from(pixels).expect("no longer side fits in memory or in a format")
 }
 
 /// Byte to tensor value: 0 is -1, 255 is 1.

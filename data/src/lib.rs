@@ -2,6 +2,7 @@
 //! crops for training.
 //!
 //! - [`image`]: [`Picture`], its files and its tensors.
+//! - [`spool`] and [`out`]: painted pixels on disk, and files and films of any size from them.
 //! - [`pending`]: files that appear under their name only when they are complete.
 //! - [`augment`]: random crops, flips, color and the one-shot distortions, each a pure function
 //!   of a picture and a random generator.
@@ -15,9 +16,12 @@ pub mod batch;
 pub mod dataset;
 mod error;
 pub mod image;
+pub mod out;
 pub mod pending;
 mod sample;
+pub mod spool;
 
 pub use crate::error::DataError;
 pub use crate::image::Picture;
 pub use crate::sample::Sample;
+pub use crate::spool::Spool;

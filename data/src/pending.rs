@@ -1,4 +1,8 @@
-//! Files that appear under their name only when they are complete.
+//! Files and folders that appear under their name only when they are complete.
+
+mod folder;
+
+pub(crate) use self::folder::PendingFolder;
 
 use crate::DataError;
 use std::fs::{self, File, OpenOptions};
@@ -64,6 +68,11 @@ impl PendingFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The name it has until then, for another program to write to.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
     }
 
     /// Writes what is left to the disk and moves the file to its name, replacing what was there.

@@ -147,7 +147,8 @@ fn pictures_at(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut pictures = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        if PictureFormat::of(&file).is_ok() && file.is_file() {
+        let is_picture = PictureFormat::of(&file).is_ok_and(PictureFormat::is_readable);
+        if is_picture && file.is_file() {
             pictures.push(file);
         }
     }

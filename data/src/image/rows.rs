@@ -26,26 +26,34 @@ impl PngRows {
     /// [`DataError`] if the name does not end in `.png`, PNG cannot hold the size, or the folder
     /// takes no new file.
     pub fn create(path: &Path, w: usize, h: usize) -> Result<Self, DataError> {
+        Self::with_description(path, w, h, None)
+    }
+
+    /// As [`PngRows::create`], with a text about how the picture was made.
+    ///
+    /// # Errors
+    ///
+    /// As [`PngRows::create`].
+    pub fn with_description(
+        path: &Path,
+        w: usize,
+        h: usize,
+        description: Option<&str>,
+    ) -> Result<Self, DataError> {
         if PictureFormat::of(path)? != PictureFormat::Png {
             return Err(DataError::UnknownEnding {
                 path: path.to_owned(),
             });
         }
-        let unencodable = |rule| DataError::Unencodable {
-            path: path.to_owned(),
-            w,
-            h,
-            rule,
-        };
-        PictureFormat::Png.check_size(w, h).map_err(unencodable)?;
+        PictureFormat::Png.check(path, w, h, 1)?;
         let file = SharedFile(Arc::new(Mutex::new(PendingFile::create(path)?)));
         let mut encoder = png::Encoder::new(file.clone(), super::side(w), super::side(h));
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        let rows = encoder
-            .write_header()
+        let rows = add_description(&mut encoder, description)
+            .and_then(|()| encoder.write_header())
             .and_then(|writer| writer.into_stream_writer_with_size(CHUNK_BYTES))
-            .map_err(|error| encode_error(path, error))?;
+            .map_err(|error| png_error(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -85,7 +93,7 @@ impl PngRows {
         let Self {
             path, file, rows, ..
         } = self;
-        rows.finish().map_err(|error| encode_error(&path, error))?;
+        rows.finish().map_err(|error| png_error(&path, error))?;
         let file = Arc::into_inner(file.0).expect("the encoder that shared the file is gone");
         // The encoder's destructor swallows errors; the file remembers them and refuses here.
         file.into_inner()
@@ -95,9 +103,23 @@ impl PngRows {
 }
 
 /// How much is compressed before it goes to the file as one chunk.
-const CHUNK_BYTES: usize = 1 << 16;
+pub(crate) const CHUNK_BYTES: usize = 1 << 16;
 
-fn encode_error(path: &Path, error: png::EncodingError) -> DataError {
+/// The keyword PNG has for such a text.
+pub(crate) const DESCRIPTION: &str = "Description";
+
+/// Puts a text about how the picture was made before the pixels, as UTF-8.
+pub(crate) fn add_description<W: Write>(
+    encoder: &mut png::Encoder<'_, W>,
+    description: Option<&str>,
+) -> Result<(), png::EncodingError> {
+    match description {
+        Some(text) => encoder.add_itxt_chunk(DESCRIPTION.to_owned(), text.to_owned()),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn png_error(path: &Path, error: png::EncodingError) -> DataError {
     match error {
         png::EncodingError::IoError(source) => DataError::Write {
             path: path.to_owned(),
