@@ -3,6 +3,7 @@
 
 mod decode;
 mod encode;
+mod fill;
 mod rows;
 
 pub use self::decode::MOST_PIXELS;

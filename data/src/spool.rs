@@ -118,6 +118,28 @@ impl Spool {
         self.read_rect(frame, Rect::new(0, y, self.w, rows), rgb)
     }
 
+    /// Reads the rectangle of `w` x `h` pixels whose upper left corner is at (`x`, `y`).
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Read`] if the disk refuses.
+    ///
+    /// # Panics
+    ///
+    /// If it is empty or reaches outside.
+    pub fn crop(
+        &self,
+        frame: usize,
+        x: usize,
+        y: usize,
+        w: usize,
+        h: usize,
+    ) -> Result<Picture, DataError> {
+        let mut rgb = Vec::new();
+        self.read_rect(frame, Rect::new(x, y, w, h), &mut rgb)?;
+        Ok(Picture::new(w, h, rgb))
+    }
+
     /// Hands all rows of a frame to `take`, from the top, as many at once as fit in 1 MiB, and
     /// at least one.
     ///

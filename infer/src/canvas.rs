@@ -1,142 +1,275 @@
-//! From tokens to a file: decoded band by band, cropped to the asked size, the known picture's own
-//! pixels put back, and written as the rows are finished.
+//! From tokens to pixels on disk: decoded in windows, faded into what was given, and that put back.
 
+use std::convert::Infallible;
 use std::ops::Range;
-use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use nuwa_data::image::{PictureFormat, PngRows};
+use nuwa_data::spool::Spool;
 use nuwa_data::{DataError, Picture};
 use nuwa_model::render::TokenGrid;
-use nuwa_model::vqgan::tiled::{Band, Sweep};
+use nuwa_model::vqgan::tiled::{Band, Sweep, Window};
 
+use crate::given::Given;
 use crate::model_run::{ModelRun, RIM, reflect};
-use crate::task::{Layout, PointPx, SizePx};
+use crate::task::Layout;
 
-/// A known picture and where it lies in the result.
-#[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// Its pixels; they come back bit for bit.
-    pub picture: &'a Picture,
-    /// Its top left corner in the result.
-    pub at: PointPx,
-}
+/// Side of the squares in which the rim of what is given is looked for, in pixels.
+const TILE_PX: usize = 32;
 
-/// Decodes a finished token grid and writes the picture. PNG is written row by row; the other
-/// formats need the whole picture in memory.
+/// Decodes the tokens of one frame into a spool. Memory does not grow with the long side of the
+/// picture. What is not painted yet is black.
+///
+/// Given pixels come back bit for bit. Within `blend` tokens of them the painting is shifted
+/// towards them: by the difference between what was given and its own round trip, mirrored at the
+/// border and fading out.
 ///
 /// # Errors
-/// When the file cannot be written; nothing is left under its name then.
-///
-/// # Panics
-/// When a token is unknown.
-pub fn write(
+/// When the spool cannot be written or read.
+pub fn decode(
     run: &ModelRun,
     tokens: &TokenGrid,
     layout: &Layout,
-    known: Option<Known>,
-    out: &Path,
+    given: Option<&Given>,
+    blend: usize,
+    spool: &Spool,
 ) -> Result<(), DataError> {
-    let SizePx { w, h } = layout.size;
-    match PictureFormat::of(out)? {
-        PictureFormat::Png => {
-            let mut rows = PngRows::create(out, w, h)?;
-            each_row(run, tokens, layout, known, |row| rows.push(row))?;
-            rows.finish()
+    let rim_px = blend * run.vqgan_config.stride();
+    decode_windows(run, tokens, layout, given, rim_px, spool)?;
+    blacken(tokens, layout, run.vqgan_config.stride(), spool)?;
+    if let Some(given) = given {
+        if rim_px > 0 {
+            fade(layout, given, rim_px as isize, spool)?;
         }
-        _ => picture(run, tokens, layout, known).write(out),
+        given.restore(spool)?;
     }
+    Ok(())
 }
 
-/// Decodes a finished token grid to a picture in memory.
-///
-/// # Panics
-/// When a token is unknown.
-pub fn picture(
+/// Decodes the tokens to a picture in memory.
+pub fn picture(run: &ModelRun, tokens: &TokenGrid, layout: &Layout) -> Picture {
+    let mut picture = Picture::filled(layout.size.w, layout.size.h, [0; 3]);
+    let Ok(()) = each_band(
+        run,
+        tokens,
+        layout,
+        |_| true,
+        |x, y, part| {
+            picture.paste(&part, x, y);
+            Ok::<_, Infallible>(())
+        },
+    );
+    picture
+}
+
+fn decode_windows(
     run: &ModelRun,
     tokens: &TokenGrid,
     layout: &Layout,
-    known: Option<Known>,
-) -> Picture {
-    let SizePx { w, h } = layout.size;
-    let mut rgb = Vec::with_capacity(3 * w * h);
-    let push = |row: &[u8]| {
-        rgb.extend_from_slice(row);
-        Ok::<_, std::convert::Infallible>(())
+    given: Option<&Given>,
+    rim_px: usize,
+    spool: &Spool,
+) -> Result<(), DataError> {
+    let near = 2 * rim_px as isize;
+    // What is given whole is put back, so it need not be decoded, except for its rim.
+    let wanted = |[x, y]: [Range<isize>; 2]| {
+        let inside = |range: Range<isize>, side: usize| {
+            (range.start - near).max(0)..(range.end + near).min(side as isize)
+        };
+        let (x, y) = (inside(x, layout.size.w), inside(y, layout.size.h));
+        !given.is_some_and(|given| given.covers(&x, &y))
     };
-    let Ok(()) = each_row(run, tokens, layout, known, push);
-    Picture::new(w, h, rgb)
+    each_band(run, tokens, layout, wanted, |x, y, part| {
+        spool.paste(0, x, y, &part)
+    })
 }
 
-fn each_row<E>(
+/// Paints every token that is not known black.
+fn blacken(
+    tokens: &TokenGrid,
+    layout: &Layout,
+    stride: usize,
+    spool: &Spool,
+) -> Result<(), DataError> {
+    let w = tokens.size().w;
+    for (at, _) in tokens
+        .codes()
+        .iter()
+        .enumerate()
+        .filter(|(_, code)| **code < 0)
+    {
+        let (left, top) = layout.pixel_of(at / w, at % w);
+        let inside = |from: isize, side: usize| {
+            let side = side as isize;
+            let (start, end) = (from.clamp(0, side), (from + stride as isize).clamp(0, side));
+            start as usize..end as usize
+        };
+        let (x, y) = (inside(left, layout.size.w), inside(top, layout.size.h));
+        if !x.is_empty() && !y.is_empty() {
+            let black = Picture::filled(x.len(), y.len(), [0; 3]);
+            spool.paste(0, x.start, y.start, &black)?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands over finished parts of the result, with their places. `wanted` is asked for columns and
+/// rows of pixels whether they are looked at.
+fn each_band<E>(
     run: &ModelRun,
     tokens: &TokenGrid,
     layout: &Layout,
-    known: Option<Known>,
-    mut push: impl FnMut(&[u8]) -> Result<(), E>,
+    wanted: impl Fn([Range<isize>; 2]) -> bool,
+    mut push: impl FnMut(usize, usize, Picture) -> Result<(), E>,
 ) -> Result<(), E> {
     let size = tokens.size();
-    assert!(
-        !tokens.codes().contains(&TokenGrid::UNKNOWN),
-        "every token is painted"
-    );
-    let (h, w) = (size.h + 2 * RIM, size.w + 2 * RIM);
-    let reflected = |row: usize, column: usize| {
-        let row = reflect(row as isize - RIM as isize, size.h);
-        tokens.codes()[row * size.w + reflect(column as isize - RIM as isize, size.w)]
-    };
-    let codes = (0..h * w).map(|at| reflected(at / w, at % w)).collect();
-    let data = TensorData::new(codes, [1, h, w]);
-    let codes = Tensor::from_data(data, &run.vqgan.quantize.embedding.weight.device());
-    let rim = RIM * run.vqgan_config.stride();
-    let (top, left) = (rim + layout.margin.y, rim + layout.margin.x);
-    // What is known whole is put back, so it need not be decoded.
-    let stride = run.vqgan_config.stride();
-    let wanted = |[rows, columns]: [Range<usize>; 2]| {
-        let inside = |tokens: Range<usize>, origin: usize, start: usize, length: usize| {
-            tokens.start * stride >= origin + start
-                && tokens.end * stride <= origin + start + length
+    let device = run.vqgan.quantize.embedding.weight.device();
+    let read = |window: &Window| {
+        let [h, w] = window.size;
+        let code = |at: usize| {
+            let place = |from: usize, at: usize, side: usize| {
+                reflect((from + at) as isize - RIM as isize, side)
+            };
+            let row = place(window.start[0], at / w, size.h);
+            let column = place(window.start[1], at % w, size.w);
+            tokens.codes()[row * size.w + column].max(0)
         };
-        !known.is_some_and(|Known { picture, at }| {
-            inside(rows, top, at.y, picture.h()) && inside(columns, left, at.x, picture.w())
-        })
+        let codes: Vec<i32> = (0..h * w).map(code).collect();
+        Tensor::from_data(TensorData::new(codes, [1, h, w]), &device)
     };
+    let stride = run.vqgan_config.stride();
+    let origin = [layout.margin.y, layout.margin.x].map(|margin| (RIM * stride + margin) as isize);
+    let pixels = |tokens: &Range<usize>, origin: isize| {
+        (tokens.start * stride) as isize - origin..(tokens.end * stride) as isize - origin
+    };
+    let wanted = |[rows, columns]: [Range<usize>; 2]| {
+        wanted([pixels(&columns, origin[1]), pixels(&rows, origin[0])])
+    };
+    // Bands along the short side: memory grows with that one only.
+    let sweep = if layout.size.w >= layout.size.h {
+        Sweep::Right
+    } else {
+        Sweep::Down
+    };
+    let whole = [size.h + 2 * RIM, size.w + 2 * RIM];
     run.vqgan
-        .decode_bands(codes, &run.tiling(), Sweep::Down, wanted, |band| {
-            for row in 0..band.size[0] {
-                let Some(y) = (band.start[0] + row).checked_sub(top) else {
-                    continue;
-                };
-                if y < layout.size.h {
-                    let mut bytes = decoded_row(&band, row, left..left + layout.size.w);
-                    put_back(&mut bytes, y, known);
-                    push(&bytes)?;
-                }
+        .decode_bands(whole, read, &run.tiling(), sweep, wanted, |band| {
+            let inside = |axis: usize, side: usize| {
+                let start = band.start[axis] as isize - origin[axis];
+                let end = start + band.size[axis] as isize;
+                start.clamp(0, side as isize)..end.clamp(0, side as isize)
+            };
+            let (rows, columns) = (inside(0, layout.size.h), inside(1, layout.size.w));
+            if rows.is_empty() || columns.is_empty() {
+                return Ok(());
             }
-            Ok(())
+            let (x, y) = (columns.start as usize, rows.start as usize);
+            let in_band = |range: Range<isize>, axis: usize| {
+                let shift = origin[axis] - band.start[axis] as isize;
+                (range.start + shift) as usize..(range.end + shift) as usize
+            };
+            push(x, y, cut(&band, in_band(rows, 0), in_band(columns, 1)))
         })
 }
 
-/// Cuts columns out of a row of a band and rounds them to bytes.
-fn decoded_row(band: &Band, row: usize, columns: Range<usize>) -> Vec<u8> {
+/// Cuts a rectangle out of a band and rounds it to bytes.
+fn cut(band: &Band, rows: Range<usize>, columns: Range<usize>) -> Picture {
     let [h, w] = band.size;
-    let mut bytes = Vec::with_capacity(3 * columns.len());
-    for x in columns {
-        for channel in 0..3 {
-            let value = band.values[(channel * h + row) * w + x];
-            bytes.push(((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8);
+    let mut rgb = Vec::with_capacity(3 * rows.len() * columns.len());
+    let size = (columns.len(), rows.len());
+    for y in rows {
+        for x in columns.clone() {
+            for channel in 0..3 {
+                let value = band.values[(channel * h + y) * w + x];
+                rgb.push(((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8);
+            }
         }
     }
-    bytes
+    Picture::new(size.0, size.1, rgb)
 }
 
-fn put_back(bytes: &mut [u8], y: usize, known: Option<Known>) {
-    let Some(Known { picture, at }) = known else {
-        return;
+/// Fades the painting into what is given, tile by tile. Only pixels that are not given change, and
+/// only given ones are looked at for it, so tiles do not disturb each other.
+fn fade(layout: &Layout, given: &Given, rim: isize, spool: &Spool) -> Result<(), DataError> {
+    let steps = steps_within(rim);
+    let [columns, rows] = given.bounds();
+    let around = |range: Range<usize>, side: usize| {
+        range.start.saturating_sub(rim as usize)..(range.end + rim as usize).min(side)
     };
-    if let Some(row) = y.checked_sub(at.y).filter(|&row| row < picture.h()) {
-        let line = 3 * picture.w();
-        let own = &picture.rgb()[row * line..(row + 1) * line];
-        bytes[3 * at.x..3 * at.x + line].copy_from_slice(own);
+    let (columns, rows) = (around(columns, layout.size.w), around(rows, layout.size.h));
+    for top in rows.clone().step_by(TILE_PX) {
+        for left in columns.clone().step_by(TILE_PX) {
+            let x = left as isize..(left + TILE_PX).min(columns.end) as isize;
+            let y = top as isize..(top + TILE_PX).min(rows.end) as isize;
+            if !given.covers(&x, &y) {
+                fade_tile(layout, given, [x, y], rim, &steps, spool)?;
+            }
+        }
     }
+    Ok(())
+}
+
+fn fade_tile(
+    layout: &Layout,
+    given: &Given,
+    [x, y]: [Range<isize>; 2],
+    rim: isize,
+    steps: &[(isize, isize)],
+    spool: &Spool,
+) -> Result<(), DataError> {
+    // A pixel at the rim looks as far into what is given as it is away from it.
+    let seen = |range: &Range<isize>, side: usize| {
+        (range.start - 2 * rim).max(0)..(range.end + 2 * rim).min(side as isize)
+    };
+    let (wide, high) = (seen(&x, layout.size.w), seen(&y, layout.size.h));
+    let (left, top) = (wide.start as usize, high.start as usize);
+    let mut tile = spool.crop(0, left, top, wide.clone().count(), high.clone().count())?;
+    let own = |x: isize, y: isize| (x as usize - left, y as usize - top);
+    let mut is_changed = false;
+    for y in y.clone() {
+        for x in x.clone() {
+            if given.pixel(x, y).is_some() {
+                continue;
+            }
+            let is_given = |&&(dx, dy): &&(isize, isize)| given.pixel(x + dx, y + dy).is_some();
+            let Some(&(dx, dy)) = steps.iter().find(is_given) else {
+                continue;
+            };
+            // As far behind the border as this pixel is before it; at the border where that is not given.
+            let mirrored = [(2 * dx, 2 * dy), (dx, dy)].into_iter();
+            let mut mirrored = mirrored.map(|(dx, dy)| (x + dx, y + dy));
+            let found = mirrored.find_map(|(x, y)| given.pixel(x, y).map(|own| (own, x, y)));
+            let Some((true_color, there_x, there_y)) = found else {
+                continue;
+            };
+            let (column, row) = own(there_x, there_y);
+            let decoded = tile.pixel(column, row);
+            let distance = ((dx * dx + dy * dy) as f32).sqrt();
+            let share = 1.0 - distance / (rim + 1) as f32;
+            let (column, row) = own(x, y);
+            let before = tile.pixel(column, row);
+            let after: [u8; 3] = std::array::from_fn(|c| {
+                let shift = f32::from(true_color[c]) - f32::from(decoded[c]);
+                (f32::from(before[c]) + share * shift).round() as u8
+            });
+            tile.paste(&Picture::filled(1, 1, after), column, row);
+            is_changed = true;
+        }
+    }
+    if !is_changed {
+        return Ok(());
+    }
+    let (column, row) = own(x.start, y.start);
+    let part = tile.crop(column, row, x.clone().count(), y.clone().count());
+    spool.paste(0, x.start as usize, y.start as usize, &part)
+}
+
+/// Gives the steps to all pixels at most `rim` away, nearest first.
+fn steps_within(rim: isize) -> Vec<(isize, isize)> {
+    let far = |&(x, y): &(isize, isize)| x * x + y * y;
+    let square = (-rim..=rim).flat_map(|y| (-rim..=rim).map(move |x| (x, y)));
+    let mut steps: Vec<_> = square
+        .filter(|step| (1..=rim * rim).contains(&far(step)))
+        .collect();
+    steps.sort_by_key(far);
+    steps
 }

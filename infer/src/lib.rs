@@ -4,7 +4,11 @@ pub mod canvas;
 mod cli;
 pub mod copy_distance;
 pub mod engine;
+pub mod given;
 pub mod model_run;
+pub mod painting;
+pub mod request;
 pub mod task;
+pub mod token_file;
 
 pub use cli::run;

@@ -5,13 +5,14 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use nuwa_data::Picture;
 use nuwa_model::checkpoint;
-use nuwa_model::patch::PatchIndex;
-use nuwa_model::render::{Renderer, RendererConfig, TokenGrid};
+use nuwa_model::render::{Renderer, RendererConfig};
 use nuwa_model::vqgan::tiled::{Tiling, Window};
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 use thiserror::Error;
 
-use crate::task::{Scale, TokenRect};
+use crate::request::Model;
+use crate::task::Scale;
+use crate::token_file::UNKNOWN;
 
 /// Networks that cannot paint together, or not with what is here.
 #[derive(Debug, Error)]
@@ -30,6 +31,9 @@ pub enum RunError {
     /// A renderer that is told what to paint in words.
     #[error("this renderer needs text, which only models without text can do without")]
     NeedsText,
+    /// More codes than a token file can tell apart.
+    #[error("a codebook of {0} codes; token files take up to 65534")]
+    TooManyCodes(usize),
     /// A renderer of films.
     #[error("this renderer paints {0} frames at once; pictures need one")]
     Frames(usize),
@@ -46,6 +50,8 @@ pub struct ModelRun {
     pub renderer: Renderer,
     /// Its architecture.
     pub renderer_config: RendererConfig,
+    /// Under which terms its weights may be used.
+    pub licence: String,
     device: Device,
 }
 
@@ -56,11 +62,14 @@ impl ModelRun {
     /// When one cannot be read, or they do not fit together.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, RunError> {
         let (vqgan, vqgan_config, _) = checkpoint::load::<Vqgan>(&folder.join("vqgan"), device)?;
-        let (renderer, renderer_config, _) =
+        let (renderer, renderer_config, header) =
             checkpoint::load::<Renderer>(&folder.join("renderer"), device)?;
         if renderer_config.n_codes != vqgan_config.n_codes {
             let (renderer, vqgan) = (renderer_config.n_codes, vqgan_config.n_codes);
             return Err(RunError::Codes { renderer, vqgan });
+        }
+        if vqgan_config.n_codes >= usize::from(UNKNOWN) {
+            return Err(RunError::TooManyCodes(vqgan_config.n_codes));
         }
         if renderer_config.d_text.is_some() {
             return Err(RunError::NeedsText);
@@ -73,6 +82,7 @@ impl ModelRun {
             vqgan_config,
             renderer,
             renderer_config,
+            licence: header.licence,
             device: device.clone(),
         })
     }
@@ -86,14 +96,37 @@ impl ModelRun {
         }
     }
 
+    /// Gives the size of one patch's cache in the pool, in bytes: keys and values of all layers in
+    /// single precision.
+    pub fn cache_bytes(&self) -> usize {
+        let RendererConfig {
+            d_model, n_layers, ..
+        } = self.renderer_config;
+        2 * n_layers * self.renderer_config.tokens_per_patch() * d_model * size_of::<f32>()
+    }
+
+    /// Gives what a token file keeps of the networks.
+    pub fn model(&self) -> Model {
+        Model {
+            vqgan: checkpoint::fingerprint(&self.vqgan),
+            renderer: checkpoint::fingerprint(&self.renderer),
+            licence: self.licence.clone(),
+            stride: self.vqgan_config.stride(),
+            n_codes: self.vqgan_config.n_codes,
+            patch: self.renderer_config.patch,
+            extent: self.renderer_config.extent,
+        }
+    }
+
     /// Gives how pictures are cut for this VQGAN.
     pub fn tiling(&self) -> Tiling {
         Tiling::of_stride(self.vqgan_config.stride())
     }
 
-    /// Encodes a picture and sets its tokens in the grid. The picture is continued by reflection:
-    /// to whole tokens, and by a rim that keeps the zeros beyond it out of sight.
-    pub fn encode_into(&self, picture: &Picture, rect: TokenRect, tokens: &mut TokenGrid) {
+    /// Gives the tokens of a picture, `[h · w]` for a size `[h, w]` in tokens. The picture is
+    /// continued by reflection: to whole tokens, and by a rim that keeps the zeros beyond it out of
+    /// sight.
+    pub fn encode(&self, picture: &Picture, [h, w]: [usize; 2]) -> Vec<i32> {
         let stride = self.vqgan_config.stride();
         let read = |window: &Window| -> Result<Tensor<4>, std::convert::Infallible> {
             let [top, left] = window
@@ -102,18 +135,14 @@ impl ModelRun {
             let [h, w] = window.size.map(|side| side * stride);
             Ok(reflected_crop(picture, left, top, w, h).to_tensor(&self.device))
         };
-        let size = [rect.h + 2 * RIM, rect.w + 2 * RIM];
+        let size = [h + 2 * RIM, w + 2 * RIM];
         let Ok(codes) = self.vqgan.encode_tiled(size, &self.tiling(), read);
-        let codes = codes.narrow(1, RIM, rect.h).narrow(2, RIM, rect.w);
-        let codes: Vec<i32> = codes
+        let codes = codes.narrow(1, RIM, h).narrow(2, RIM, w);
+        codes
             .into_data()
             .convert::<i32>()
             .try_to_vec()
-            .expect("converted to i32");
-        for (at, code) in codes.into_iter().enumerate() {
-            let (h, w) = (rect.top + at / rect.w, rect.left + at % rect.w);
-            tokens.set(0, PatchIndex { f: 0, h, w }, code);
-        }
+            .expect("converted to i32")
     }
 }
 

@@ -32,16 +32,24 @@ impl Picture {
     ///
     /// As [`Picture::read`].
     pub fn read_within(path: &Path, limit_px: u64) -> Result<Self, DataError> {
-        let bytes = read_file(path)?;
+        Self::decode(&read_file(path)?, path, limit_px)
+    }
+
+    /// Decodes the bytes of a picture file; `path` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Picture::read_within`], the disk apart.
+    pub fn decode(bytes: &[u8], path: &Path, limit_px: u64) -> Result<Self, DataError> {
         let decode = |source| DataError::Decode {
             path: path.to_owned(),
             source,
         };
-        let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
+        let mut reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
             .expect("reading from memory does not fail");
         match reader.format() {
-            Some(ImageFormat::Jpeg) => check_jpeg(path, &bytes)?,
+            Some(ImageFormat::Jpeg) => check_jpeg(path, bytes)?,
             Some(ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff) => {}
             _ => {
                 return Err(DataError::NotAPicture {
@@ -51,7 +59,7 @@ impl Picture {
         }
         if reader.format() == Some(ImageFormat::Png) {
             // Its decoder takes memory for a row before it tells the size.
-            check_size(path, png_size(&bytes), limit_px)?;
+            check_size(path, png_size(bytes), limit_px)?;
         }
         let mut limits = Limits::no_limits();
         // Eight bytes a pixel for the deepest kind, as much again for the decoder's own buffers.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::render::Decoding;
 
-use crate::task::{PointPx, SizePx};
+use crate::task::{PointPx, RegionPx, RouteKind, SizePx};
 
 /// Paint with the networks of NUWA-Infinity.
 #[derive(Debug, Parser)]
@@ -20,8 +20,14 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Paint a new picture.
     Paint(PaintArgs),
-    /// Extend a picture in every direction; its own pixels stay as they are.
+    /// Extend a picture in every direction, or fill holes in it; its own pixels stay as they are.
     Outpaint(OutpaintArgs),
+    /// Make pixels from a token file.
+    Decode(DecodeArgs),
+    /// Paint a region of a token file again and keep the rest.
+    Edit(EditArgs),
+    /// Say how a token file, or a picture painted here, was made.
+    Info(InfoArgs),
     /// Send a picture through the VQGAN and back.
     Reconstruct(ReconstructArgs),
     /// Measure how far a painting is from copying the picture its model was trained on.
@@ -43,12 +49,13 @@ pub(super) struct Common {
 
 #[derive(Debug, Args)]
 pub(super) struct Brush {
-    /// Size of the result in pixels, such as 2048x512.
+    /// Results, by their endings: .png, .jpg, .webp, .tif (tiled, any size), .dzi, and .nuwa for
+    /// the tokens, from which the same command goes on after an interruption.
+    #[arg(long, required = true)]
+    pub(super) out: Vec<PathBuf>,
+    /// Paint over a .nuwa file that holds another painting.
     #[arg(long)]
-    pub(super) size: SizePx,
-    /// The result: PNG, JPEG, WebP or TIFF, by its ending.
-    #[arg(long)]
-    pub(super) out: PathBuf,
+    pub(super) force: bool,
     /// Seed of the random choices; drawn and printed when not given.
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -64,12 +71,41 @@ pub(super) struct Brush {
     /// Most patches rendered as one batch; the picture is the same.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) parallel: u32,
+    /// The way through the patches: paper (a circle around a picture), sweep (along the short side,
+    /// for the least memory) or auto.
+    #[arg(long, value_enum, default_value_t = RouteArg::Auto)]
+    pub(super) route: RouteArg,
+    /// Tokens beside a given picture that are faded into it; 0 for none.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    pub(super) blend: u32,
+}
+
+/// A route as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum RouteArg {
+    Auto,
+    Paper,
+    Sweep,
+}
+
+impl RouteArg {
+    /// Gives the route, or nothing where it is left open.
+    pub(super) fn kind(self) -> Option<RouteKind> {
+        match self {
+            Self::Auto => None,
+            Self::Paper => Some(RouteKind::Paper),
+            Self::Sweep => Some(RouteKind::Sweep),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PaintArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// Size of the result in pixels, such as 2048x512.
+    #[arg(long)]
+    pub(super) size: SizePx,
     #[command(flatten)]
     pub(super) brush: Brush,
 }
@@ -80,12 +116,61 @@ pub(super) struct OutpaintArgs {
     pub(super) common: Common,
     #[command(flatten)]
     pub(super) brush: Brush,
-    /// The picture to extend.
+    /// The picture to extend, or to repair.
     #[arg(long)]
     pub(super) image: PathBuf,
+    /// Size of the result in pixels, such as 2048x1536; the picture's own when not given.
+    #[arg(long)]
+    pub(super) size: Option<SizePx>,
+    /// A picture as large as the other one: what is white in it is painted.
+    #[arg(long)]
+    pub(super) mask: Option<PathBuf>,
     /// Where its top left corner lies in the result; in the middle when not given.
     #[arg(long, value_name = "X,Y")]
     pub(super) at: Option<PointPx>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecodeArgs {
+    /// The token file.
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Pictures, by their endings.
+    #[arg(long, required = true)]
+    pub(super) out: Vec<PathBuf>,
+    /// Tokens beside a given picture that are faded into it; 0 for none.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    pub(super) blend: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EditArgs {
+    /// The token file.
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// What to paint again: top left corner and size in pixels, such as 100,50,256x128.
+    #[arg(long, value_name = "X,Y,WxH")]
+    pub(super) region: RegionPx,
+    /// Seed of the random choices; drawn and printed when not given.
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Results; without a .nuwa among them the token file itself is replaced.
+    #[arg(long)]
+    pub(super) out: Vec<PathBuf>,
+    /// Most patches rendered as one batch; the picture is the same.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) parallel: u32,
+    /// Tokens beside a given picture that are faded into it; 0 for none.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    pub(super) blend: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArgs {
+    /// The token file or the picture.
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

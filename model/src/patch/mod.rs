@@ -6,6 +6,7 @@
 
 mod extent;
 mod order;
+mod passes;
 mod route;
 mod schedule;
 mod units;

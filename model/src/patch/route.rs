@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::passes::{Visit, circle, sweep};
 use super::{Extent, GridSize, Order, PatchIndex};
 
 /// A rectangle of whole patches inside a grid, over all its frames.
@@ -79,8 +80,6 @@ pub struct Route {
     steps: Vec<Step>,
 }
 
-type Visit = (PatchIndex, Order, bool);
-
 impl Route {
     /// Gives the route of a whole grid in one order, as in training and unconditional painting.
     ///
@@ -127,6 +126,57 @@ impl Route {
         known: PatchRect,
         known_order: Order,
     ) -> Result<Self, RouteError> {
+        Self::around(grid, extent, known, known_order, circle)
+    }
+
+    /// Gives the outpainting route with the smallest pool: the known rectangle first, then outwards
+    /// from it until the long side of the grid is full, each line along the short side. A wide
+    /// grid gets rows below and above the rectangle, then columns to its right and left; a tall
+    /// one columns first. Frames are filled in turn.
+    ///
+    /// not in the paper: its circle keeps all around the growing picture in the pool.
+    ///
+    /// # Errors
+    /// When the grid has no patches or the rectangle is empty or not inside it.
+    pub fn sweeping(
+        grid: GridSize,
+        extent: Extent,
+        known: PatchRect,
+        known_order: Order,
+    ) -> Result<Self, RouteError> {
+        Self::around(grid, extent, known, known_order, sweep)
+    }
+
+    /// Gives the route that fills what is not known, of any shape: known patches first, then the
+    /// others, both in one order.
+    ///
+    /// not in the paper, which extends rectangles.
+    ///
+    /// # Errors
+    /// When the grid has no patches.
+    pub fn filling(
+        grid: GridSize,
+        extent: Extent,
+        order: Order,
+        known: impl Fn(PatchIndex) -> bool,
+    ) -> Result<Self, RouteError> {
+        if grid.count() == 0 {
+            return Err(RouteError::EmptyGrid(grid));
+        }
+        let (given, open): (Vec<_>, Vec<_>) = order.walk(grid).partition(|&index| known(index));
+        let visit = |known| move |index| (index, order, known);
+        let visits = given.into_iter().map(visit(true));
+        let visits = visits.chain(open.into_iter().map(visit(false))).collect();
+        Ok(Self::from_visits(grid, extent, visits))
+    }
+
+    fn around(
+        grid: GridSize,
+        extent: Extent,
+        known: PatchRect,
+        known_order: Order,
+        passes: fn(&mut Vec<Visit>, usize, GridSize, PatchRect),
+    ) -> Result<Self, RouteError> {
         if grid.count() == 0 {
             return Err(RouteError::EmptyGrid(grid));
         }
@@ -162,7 +212,7 @@ impl Route {
             })
             .collect();
         for f in 0..grid.f {
-            circle(&mut visits, f, grid, known);
+            passes(&mut visits, f, grid, known);
         }
         Ok(Self::from_visits(grid, extent, visits))
     }
@@ -235,33 +285,6 @@ impl Route {
             held -= step.expires.len();
         }
         peak
-    }
-}
-
-/// Circles one frame: a line of new patches on each side that has not reached the target.
-fn circle(visits: &mut Vec<Visit>, f: usize, grid: GridSize, known: PatchRect) {
-    let (mut top, mut bottom) = (known.top, known.top + known.height);
-    let (mut left, mut right) = (known.left, known.left + known.width);
-    let mut visit = |h: usize, w: usize, order: Order| {
-        visits.push((PatchIndex { f, h, w }, order, false));
-    };
-    while top > 0 || bottom < grid.h || left > 0 || right < grid.w {
-        if left > 0 {
-            left -= 1;
-            (top..bottom).for_each(|h| visit(h, left, Order::DownLeft));
-        }
-        if bottom < grid.h {
-            (left..right).for_each(|w| visit(bottom, w, Order::RightDown));
-            bottom += 1;
-        }
-        if right < grid.w {
-            (top..bottom).for_each(|h| visit(h, right, Order::DownRight));
-            right += 1;
-        }
-        if top > 0 {
-            top -= 1;
-            (left..right).for_each(|w| visit(top, w, Order::RightUp));
-        }
     }
 }
 
@@ -365,6 +388,68 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_goes_outwards_along_the_short_side() {
+        let grid = GridSize { f: 1, h: 3, w: 4 };
+        let known = PatchRect {
+            top: 1,
+            left: 1,
+            height: 1,
+            width: 2,
+        };
+        let extent = Extent { w: 1, h: 1, f: 0 };
+        let route = Route::sweeping(grid, extent, known, Order::DownRight).expect("inside");
+        let places: Vec<_> = route.steps()[2..]
+            .iter()
+            .map(|s| (s.index.h, s.index.w, s.order))
+            .collect();
+        use Order::{DownLeft, DownRight, RightDown, RightUp};
+        assert_eq!(
+            places,
+            [
+                (2, 1, RightDown),
+                (2, 2, RightDown),
+                (0, 1, RightUp),
+                (0, 2, RightUp),
+                (0, 3, DownRight),
+                (1, 3, DownRight),
+                (2, 3, DownRight),
+                (0, 0, DownLeft),
+                (1, 0, DownLeft),
+                (2, 0, DownLeft),
+            ]
+        );
+        let tall = GridSize { f: 1, h: 9, w: 1 };
+        let known = PatchRect {
+            top: 4,
+            left: 0,
+            height: 1,
+            width: 1,
+        };
+        let route = Route::sweeping(tall, extent, known, Order::DownRight).expect("inside");
+        let rows: Vec<_> = route.steps().iter().map(|s| s.index.h).collect();
+        assert_eq!(rows, [4, 5, 6, 7, 8, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_sweep_around_a_picture_keeps_a_small_pool_at_any_width() {
+        let extent = Extent { w: 2, h: 2, f: 0 };
+        let peak = |w: usize| {
+            let known = PatchRect {
+                top: 2,
+                left: w / 2,
+                height: 3,
+                width: 3,
+            };
+            let grid = GridSize { f: 1, h: 8, w };
+            let route = Route::sweeping(grid, extent, known, Order::DownRight).expect("inside");
+            route.peak_pool()
+        };
+        // A strip to go on from on either side.
+        assert_eq!(peak(400), peak(40));
+        assert!(peak(400) <= 2 * 19, "{}", peak(400));
+    }
+
+    #[test]
     fn a_giant_scroll_by_columns_holds_19_caches() {
         let extent = Extent { w: 2, h: 2, f: 0 };
         let grid = GridSize { f: 1, h: 8, w: 152 };
@@ -401,8 +486,8 @@ mod tests {
     fn any_route() -> impl Strategy<Value = Route> {
         let shape = (1usize..4, 1usize..7, 1usize..7);
         let extent = (0usize..3, 0usize..3, 0usize..3);
-        (shape, extent, 0usize..4, any::<bool>(), any::<[u8; 4]>()).prop_map(
-            |((f, h, w), (ew, eh, ef), o, circle, [a, b, c, d])| {
+        (shape, extent, 0usize..4, 0usize..4, any::<[u8; 4]>()).prop_map(
+            |((f, h, w), (ew, eh, ef), o, kind, [a, b, c, d])| {
                 let (grid, order) = (GridSize { f, h, w }, Order::ALL[o]);
                 let extent = Extent {
                     w: ew,
@@ -417,10 +502,14 @@ mod tests {
                     height,
                     width,
                 };
-                if circle {
-                    Route::outpainting(grid, extent, rect, order).expect("inside")
-                } else {
-                    Route::continuing(grid, extent, order, a as usize % (f + 1)).expect("fits")
+                let inside = |index: PatchIndex| (index.h * 7 + index.w * 5 + c as usize) % 3 == 0;
+                match kind {
+                    0 => Route::outpainting(grid, extent, rect, order).expect("inside"),
+                    1 => Route::sweeping(grid, extent, rect, order).expect("inside"),
+                    2 => Route::filling(grid, extent, order, inside).expect("not empty"),
+                    _ => {
+                        Route::continuing(grid, extent, order, a as usize % (f + 1)).expect("fits")
+                    }
                 }
             },
         )

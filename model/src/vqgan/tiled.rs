@@ -31,36 +31,31 @@ pub enum Sweep {
 impl Vqgan {
     /// Gives the picture of a grid of codes in bands, as they are finished.
     ///
+    /// `size` counts rows and columns of tokens; `read` gives the codes of a window, `[1, h, w]`.
     /// `wanted` is asked for each window whether anything of it is looked at: it gets the rows and
     /// columns of tokens in whose pixels the window is seen. Elsewhere the bands are zero.
     ///
     /// # Shapes
-    /// `codes`: `[1, h, w]`; the bands have three channels and positions in pixels.
+    /// The bands have three channels and positions in pixels.
     ///
     /// # Errors
     /// The first error of `emit` ends the decoding.
     pub fn decode_bands<E>(
         &self,
-        codes: Tensor<3, Int>,
+        size: [usize; 2],
+        read: impl Fn(&Window) -> Tensor<3, Int>,
         tiling: &Tiling,
         sweep: Sweep,
         wanted: impl Fn([Range<usize>; 2]) -> bool,
         emit: impl FnMut(Band) -> Result<(), E>,
     ) -> Result<(), E> {
-        let [b, h, w] = codes.dims();
-        assert_eq!(b, 1, "one picture at a time");
         let pass = |windows: &[Window], norms: &mut Norms<'_>| {
-            let cut = |window: &Window| {
-                codes
-                    .clone()
-                    .slice(s![.., window.range(0), window.range(1)])
-            };
-            let codes = Tensor::cat(windows.iter().map(cut).collect(), 0);
+            let codes = Tensor::cat(windows.iter().map(&read).collect(), 0);
             let features = conv2d(&self.post_quant_conv, self.quantize.lookup(codes));
             let last = self.decoder.pass(features, None, norms);
             Ok(last.map(|last| conv2d(&self.decoder.conv_out, last)))
         };
-        tiling.run([h, w], [3, self.stride()], sweep, wanted, pass, emit)
+        tiling.run(size, [3, self.stride()], sweep, wanted, pass, emit)
     }
 
     /// Gives the whole picture of a grid of codes.
@@ -68,13 +63,18 @@ impl Vqgan {
     /// # Shapes
     /// `codes`: `[1, h, w]`; the picture has three channels, `h·stride` rows.
     pub fn decode_tiled(&self, codes: Tensor<3, Int>, tiling: &Tiling) -> Band {
-        let [_, h, w] = codes.dims();
+        let [b, h, w] = codes.dims();
+        assert_eq!(b, 1, "one picture at a time");
         let mut whole = Band::zeros([0, 0], [h * self.stride(), w * self.stride()], 3);
         let paste = |band: Band| {
             whole.paste(&band);
             Ok::<_, Infallible>(())
         };
-        let Ok(()) = self.decode_bands(codes, tiling, Sweep::Down, |_| true, paste);
+        let cut = |window: &Window| {
+            let codes = codes.clone();
+            codes.slice(s![.., window.range(0), window.range(1)])
+        };
+        let Ok(()) = self.decode_bands([h, w], cut, tiling, Sweep::Down, |_| true, paste);
         whole
     }
 

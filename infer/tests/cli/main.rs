@@ -1,5 +1,7 @@
 //! The real program: exit codes and streams, for good requests and bad ones.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -78,6 +80,18 @@ impl Place {
 
     /// Runs the program on words; a word that starts with @ is a path in this folder.
     fn run(&self, words: &str) -> Output {
+        self.command(words).output().expect("the program starts")
+    }
+
+    /// Runs the program on words and expects that it does what it is told; gives what it says.
+    fn done(&self, words: &str) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words}: {error}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn command(&self, words: &str) -> Command {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.path(name).into_os_string(),
             None => word.into(),
@@ -86,7 +100,7 @@ impl Place {
         command
             .args(words.split_whitespace().map(word))
             .env("RUST_BACKTRACE", "0");
-        command.output().expect("the program starts")
+        command
     }
 
     /// Checks that a request fails with a code and one line that tells why, and leaves no file.
@@ -266,10 +280,42 @@ fn pictures_that_cannot_be_read_are_named() {
     place.refused(&with("@cut.png"), 1, "cut.png");
     std::fs::write(place.path("empty.png"), b"").expect("written");
     place.refused(&with("@empty.png"), 1, "empty.png");
-    Picture::new(1, 1, vec![1, 2, 3])
-        .write(&place.path("dot.png"))
+}
+
+#[test]
+fn a_picture_of_one_pixel_is_extended_too() {
+    let place = Place::new();
+    let dot = Picture::new(1, 1, vec![1, 2, 3]);
+    dot.write(&place.path("dot.png")).expect("written");
+    let words = OUTPAINT.replace("@in.png", "@dot.png");
+    place.done(&format!("{words} --size 40x30 --at 33,2"));
+    let picture = Picture::read(&place.path("out.png")).expect("the result");
+    assert_eq!(picture.pixel(33, 2), [1, 2, 3]);
+}
+
+#[test]
+fn holes_are_filled_and_the_rest_stays_bit_for_bit() {
+    let place = Place::new();
+    let mut mask = Picture::filled(20, 18, [0; 3]);
+    mask.paste(&Picture::filled(7, 9, [255; 3]), 6, 5);
+    mask.write(&place.path("mask.png")).expect("written");
+    place.done(&format!("{OUTPAINT} --mask @mask.png --seed 3"));
+    let known = Picture::read(&place.path("in.png")).expect("a picture");
+    let picture = Picture::read(&place.path("out.png")).expect("the result");
+    assert_eq!((picture.w(), picture.h()), (20, 18));
+    let mut changed = 0;
+    for (x, y) in (0..18).flat_map(|y| (0..20).map(move |x| (x, y))) {
+        let is_hole = (6..13).contains(&x) && (5..14).contains(&y);
+        let is_same = picture.pixel(x, y) == known.pixel(x, y);
+        assert!(is_hole || is_same, "at {x},{y}");
+        changed += usize::from(!is_same);
+    }
+    assert!(changed > 30, "{changed} of 63 pixels painted");
+    Picture::filled(20, 17, [0; 3])
+        .write(&place.path("small.png"))
         .expect("written");
-    place.refused(&with("@dot.png"), 2, "smaller than one patch");
+    place.refused(&format!("{OUTPAINT} --mask @small.png"), 2, "mask has");
+    place.refused(OUTPAINT, 2, "nothing to paint");
 }
 
 #[test]
@@ -282,6 +328,9 @@ fn results_that_cannot_be_written_are_refused_before_painting() {
     place.refused(&to("@out"), 1, "out");
     // 30 TB of pixels: countable, but larger than any disk here.
     place.refused(&format!("{PAINT} --size 3162277x3162277"), 1, "out.png");
+    let two = PAINT.replace("@out.png", "@a.nuwa --out @b.nuwa");
+    place.refused(&format!("{two} --size 16x16"), 2, "one token file");
+    place.refused(&to("@missing/out.nuwa"), 1, "missing");
     let jpeg = PAINT.replace("@out.png", "@out.jpg");
     place.refused(&format!("{jpeg} --size 65536x8"), 1, "65,535");
 }

@@ -1,0 +1,140 @@
+//! Commands on token files.
+
+use std::path::Path;
+
+use anyhow::Context;
+use nuwa_data::out;
+
+use super::args::{DecodeArgs, EditArgs, InfoArgs};
+use super::paint::{Outputs, fill, say_paths, write};
+use super::{Misuse, load};
+use crate::painting::Painting;
+use crate::request::Header;
+use crate::token_file::Damage;
+
+/// Makes pixels from a token file again.
+#[expect(clippy::print_stderr, reason = "this is the log")]
+pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
+    let painting = Painting::open(&args.file)?;
+    let outputs = Outputs::check(&args.out, painting.layout.size)?;
+    if outputs.tokens.is_some() {
+        return Err(
+            Misuse("--out takes pictures here; the tokens are there already".into()).into(),
+        );
+    }
+    let run = load(&args.common, None)?;
+    painting.check_vqgan(&args.file, &run)?;
+    let open = painting.n_open();
+    if open > 0 {
+        eprintln!("{open} patches are not painted yet and come out black");
+    }
+    write(
+        &run,
+        &painting,
+        &outputs.pixels,
+        args.blend as usize,
+        args.common.quiet,
+    )?;
+    say_paths(None, &outputs.pixels);
+    Ok(())
+}
+
+/// Paints a region of a finished painting again.
+pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
+    let painting = Painting::open(&args.file)?;
+    let open = painting.n_open();
+    if open > 0 {
+        let text = format!(
+            "{} is not finished: {open} patches to go",
+            args.file.display()
+        );
+        return Err(Misuse(text).into());
+    }
+    let mut paths = args.out.clone();
+    let is_token_file = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "nuwa");
+    if !paths.iter().any(is_token_file) {
+        paths.push(args.file.clone());
+    }
+    let outputs = Outputs::check(&paths, painting.layout.size)?;
+    let run = load(&args.common, None)?;
+    let file = outputs.tokens.as_deref();
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut edited = Painting::edit(&run, &args.file, args.region, seed, file)?;
+    fill(
+        &run,
+        &mut edited,
+        file,
+        args.parallel as usize,
+        &args.common,
+    )?;
+    write(
+        &run,
+        &edited,
+        &outputs.pixels,
+        args.blend as usize,
+        args.common.quiet,
+    )?;
+    say_paths(file, &outputs.pixels);
+    Ok(())
+}
+
+/// Says how a token file or a picture was made.
+#[expect(clippy::print_stdout, reason = "the answer is the result")]
+pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
+    let path = &args.file;
+    if path.extension().is_none_or(|ending| ending != "nuwa") {
+        let text = out::description(path)?;
+        let text =
+            text.with_context(|| format!("{} does not say how it was made", path.display()))?;
+        match serde_json::from_str::<Header>(&text) {
+            Ok(header) => print!("{}", about(path, &header)),
+            Err(_) => println!("{}: {text}", path.display()),
+        }
+        return Ok(());
+    }
+    let painting = Painting::open(path)?;
+    print!("{}", about(path, &painting.header));
+    let (all, open) = (painting.route.steps().len(), painting.n_open());
+    println!(
+        "patches     {} of {all} painted, {} levels, {} caches at most",
+        all - open,
+        painting.route.n_levels(),
+        painting.route.peak_pool()
+    );
+    let state = match (painting.damage, open) {
+        (Some(Damage::Cut), _) => "cut off in a patch; painting goes on there",
+        (Some(Damage::Changed), _) => "damaged; painting goes on before the place",
+        (None, 0) => "complete",
+        (None, _) => "not finished",
+    };
+    println!("state       {state}");
+    Ok(())
+}
+
+fn about(path: &Path, header: &Header) -> String {
+    let (request, model) = (&header.request, &header.model);
+    let mut lines = vec![
+        format!("{}", path.display()),
+        format!("task        {}, {}", request.task, request.size),
+    ];
+    if let Some(at) = request.at {
+        lines.push(format!("picture     at {at}, kept bit for bit"));
+    }
+    for region in &request.repainted {
+        lines.push(format!("repainted   {region}"));
+    }
+    lines.extend([
+        format!(
+            "sampling    seed {}, top-k {}, temperature {}, route {}",
+            request.seed, request.sampling.top_k, request.sampling.temperature, request.route
+        ),
+        format!(
+            "vqgan       {}, {} px per token, {} codes",
+            model.vqgan, model.stride, model.n_codes
+        ),
+        format!("renderer    {}", model.renderer),
+        format!("licence     {}", model.licence),
+        format!("program     {}", header.program),
+    ]);
+    lines.join("\n") + "\n"
+}

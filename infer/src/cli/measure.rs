@@ -1,0 +1,64 @@
+//! Commands that measure.
+
+use nuwa_data::{Picture, out};
+use nuwa_model::render::TokenGrid;
+
+use super::args::{CopyDistanceArgs, ReconstructArgs};
+use super::load;
+use crate::canvas;
+use crate::copy_distance::nearest_patches;
+use crate::task::{Layout, PointPx, SizePx};
+
+#[expect(clippy::print_stdout, reason = "the measurement is the result")]
+pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
+    let picture = Picture::read(&args.image)?;
+    if let Some(out) = &args.out {
+        out::check(out, picture.w(), picture.h(), 1)?;
+    }
+    let run = load(&args.common, None)?;
+    let size = SizePx::of(&picture);
+    let layout = Layout::new(size, PointPx { x: 0, y: 0 }, run.scale())?;
+    let grid = layout.tokens();
+    let codes = run.encode(&picture, [grid.h, grid.w]);
+    let tokens = TokenGrid::new(1, grid, codes.clone());
+    let back = canvas::picture(&run, &tokens, &layout);
+    let mut codes = codes;
+    codes.sort_unstable();
+    codes.dedup();
+    let (psnr, used, all) = (picture.psnr(&back), codes.len(), run.vqgan_config.n_codes);
+    println!(
+        "{}: {psnr:.2} dB PSNR, {used} of {all} codes in use",
+        args.image.display()
+    );
+    if let Some(out) = &args.out {
+        back.write(out)?;
+        println!("{}", out.display());
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the measurement is the result")]
+pub(super) fn copy_distance(args: &CopyDistanceArgs) -> anyhow::Result<()> {
+    let (painting, source) = (Picture::read(&args.image)?, Picture::read(&args.source)?);
+    let mut found = nearest_patches(&painting, &source, args.patch as usize);
+    found.sort_by(|a, b| a.rms.total_cmp(&b.rms));
+    let (Some(least), Some(most)) = (found.first(), found.last()) else {
+        let side = args.patch;
+        anyhow::bail!("a picture is smaller than one patch of {side} × {side} px");
+    };
+    let median = found[found.len() / 2].rms;
+    println!(
+        "{} patches of {} px: nearest in {}, RMS in steps of 255: median {median:.1}, least {:.1} \
+         (at {},{} from {},{}), most {:.1}",
+        found.len(),
+        args.patch,
+        args.source.display(),
+        least.rms,
+        least.x,
+        least.y,
+        least.source_x,
+        least.source_y,
+        most.rms
+    );
+    Ok(())
+}

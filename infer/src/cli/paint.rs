@@ -1,0 +1,275 @@
+//! The tasks that paint: what they are given becomes a request, a painting and files.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use nuwa_data::image::MOST_PIXELS;
+use nuwa_data::{Picture, Spool, out};
+use nuwa_model::device;
+use sha2::{Digest, Sha256};
+
+use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
+use super::progress::Watch;
+use super::{Misuse, load};
+use crate::canvas;
+use crate::given::Given;
+use crate::model_run::ModelRun;
+use crate::painting::Painting;
+use crate::request::{Header, Request, Sampling};
+use crate::task::{PointPx, RouteKind, SizePx, TaskKind};
+use crate::token_file::{self, Start};
+
+/// Where a painting goes.
+pub(super) struct Outputs {
+    /// The token file, if one is wanted.
+    pub(super) tokens: Option<PathBuf>,
+    /// Pictures.
+    pub(super) pixels: Vec<PathBuf>,
+}
+
+impl Outputs {
+    /// Sorts paths by their endings and finds out whether they can be written.
+    pub(super) fn check(paths: &[PathBuf], size: SizePx) -> anyhow::Result<Self> {
+        let is_token_file =
+            |path: &PathBuf| path.extension().is_some_and(|ending| ending == "nuwa");
+        let (tokens, pixels): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(is_token_file);
+        if tokens.len() > 1 {
+            return Err(Misuse("one painting has one token file".into()).into());
+        }
+        for path in &pixels {
+            out::check(path, size.w, size.h, 1)?;
+        }
+        let tokens = tokens.into_iter().next();
+        Ok(Self { tokens, pixels })
+    }
+}
+
+/// A file that was given, and what it holds.
+struct GivenFile {
+    picture: Picture,
+    bytes: Vec<u8>,
+    hash: String,
+}
+
+impl GivenFile {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let digest = Sha256::digest(&bytes);
+        Ok(Self {
+            picture: Picture::decode(&bytes, path, MOST_PIXELS)?,
+            hash: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes,
+        })
+    }
+}
+
+pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
+    let size = args.size;
+    size.check()?;
+    let outputs = Outputs::check(&args.brush.out, size)?;
+    let request = request(TaskKind::Paint, size, &args.brush);
+    perform(request, None, None, outputs, &args.brush, &args.common)
+}
+
+pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
+    if let Some(size) = args.size {
+        size.check()?;
+        Outputs::check(&args.brush.out, size)?;
+    }
+    let picture = GivenFile::read(&args.image)?;
+    let mask = args.mask.as_deref().map(GivenFile::read).transpose()?;
+    let own = SizePx::of(&picture.picture);
+    let size = args.size.unwrap_or(own);
+    if size == own && mask.is_none() {
+        let text =
+            format!("nothing to paint: the result has the picture's {own} and there is no --mask");
+        return Err(Misuse(text).into());
+    }
+    let outputs = Outputs::check(&args.brush.out, size)?;
+    let middle = |side: usize, own: usize| side.saturating_sub(own) / 2;
+    let at = args.at.unwrap_or(PointPx {
+        x: middle(size.w, own.w),
+        y: middle(size.h, own.h),
+    });
+    let mut request = request(TaskKind::Outpaint, size, &args.brush);
+    request.at = Some(at);
+    request.picture = Some(picture.hash.clone());
+    request.mask = mask.as_ref().map(|mask| mask.hash.clone());
+    perform(
+        request,
+        Some(picture),
+        mask,
+        outputs,
+        &args.brush,
+        &args.common,
+    )
+}
+
+fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
+    Request {
+        task,
+        size,
+        frames: 1,
+        at: None,
+        picture: None,
+        mask: None,
+        repainted: Vec::new(),
+        route: brush.route.kind().unwrap_or(RouteKind::Sweep),
+        seed: brush.seed.unwrap_or_else(rand::random),
+        sampling: Sampling {
+            top_k: brush.top_k as usize,
+            temperature: brush.temperature,
+        },
+    }
+}
+
+/// Paints what was asked for, or goes on with it, and writes it.
+fn perform(
+    mut request: Request,
+    picture: Option<GivenFile>,
+    mask: Option<GivenFile>,
+    outputs: Outputs,
+    brush: &Brush,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let given = picture.as_ref().zip(request.at).map(|(picture, at)| {
+        let mask = mask.as_ref().map(|mask| &mask.picture);
+        Given::new(picture.picture.clone(), mask, at, request.size)
+    });
+    let given = given.transpose()?;
+    let run = load(common, brush.renderer)?;
+    let file = outputs.tokens.as_deref();
+    let found = match file {
+        Some(path) if !brush.force && path.exists() => Some((path, token_file::read(path)?)),
+        _ => None,
+    };
+    if let Some((_, found)) = &found {
+        // What was left open then was decided, and stays.
+        let theirs = &found.start.header.request;
+        request.seed = brush.seed.unwrap_or(theirs.seed);
+        request.route = brush.route.kind().unwrap_or(theirs.route);
+    }
+    let header = Header {
+        program: concat!("nuwa-infer ", env!("CARGO_PKG_VERSION")).into(),
+        model: run.model(),
+        request,
+    };
+    let mut painting = match found {
+        Some((path, found)) => Painting::resume(path, found, &header)?,
+        None => {
+            let start = Start {
+                header,
+                picture: picture.map(|picture| picture.bytes),
+                mask: mask.map(|mask| mask.bytes),
+                known: Vec::new(),
+            };
+            Painting::begin(&run, start, given, brush.route.kind(), file)?
+        }
+    };
+    fill(&run, &mut painting, file, brush.parallel as usize, common)?;
+    write(
+        &run,
+        &painting,
+        &outputs.pixels,
+        brush.blend as usize,
+        common.quiet,
+    )?;
+    say_paths(file, &outputs.pixels);
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the paths are the result")]
+pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf]) {
+    for path in file.into_iter().chain(pixels.iter().map(PathBuf::as_path)) {
+        println!("{}", path.display());
+    }
+}
+
+/// Paints what is open.
+#[expect(clippy::print_stderr, reason = "this is the log")]
+pub(super) fn fill(
+    run: &ModelRun,
+    painting: &mut Painting,
+    file: Option<&Path>,
+    parallel: usize,
+    common: &Common,
+) -> anyhow::Result<()> {
+    if !common.quiet {
+        let device = device::description(&common.device.open()?);
+        let request = &painting.header.request;
+        let (size, seed, route) = (request.size, request.seed, request.route);
+        eprintln!("{size} on {device}, seed {seed}, route {route}");
+        if painting.n_found > 0 || painting.damage.is_some() {
+            let damage = match painting.damage {
+                None => "",
+                Some(token_file::Damage::Cut) => "; the patch in flight was lost",
+                Some(token_file::Damage::Changed) => {
+                    "; the next one is damaged, and painted again with what follows"
+                }
+            };
+            eprintln!("{} patches were painted before{damage}", painting.n_found);
+        }
+    }
+    let mut watch = Watch::start(painting, common.quiet);
+    painting.paint(run, parallel, |progress| watch.see(&progress))?;
+    let (written, seconds) = watch.finish();
+    let open = painting.n_open();
+    if open > 0 {
+        let left = format!("stopped with {open} patches to go");
+        match file {
+            Some(file) => anyhow::bail!("{left}; the same command goes on with {}", file.display()),
+            None => anyhow::bail!("{left}; nothing is kept without --out FILE.nuwa"),
+        }
+    }
+    if !common.quiet && written > 0 {
+        let rate = written as f64 / seconds;
+        eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
+    }
+    Ok(())
+}
+
+/// Decodes a painting and writes it to every path.
+#[expect(clippy::print_stderr, reason = "this is the log")]
+pub(super) fn write(
+    run: &ModelRun,
+    painting: &Painting,
+    paths: &[PathBuf],
+    blend: usize,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let Some(first) = paths.first() else {
+        return Ok(());
+    };
+    let start = Instant::now();
+    let folder = match first.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let size = painting.layout.size;
+    let spool = Spool::create(folder, size.w, size.h, 1)?;
+    let given = painting.given.as_ref();
+    canvas::decode(
+        run,
+        &painting.tokens,
+        &painting.layout,
+        given,
+        blend,
+        &spool,
+    )?;
+    let options = out::Options {
+        description: Some(painting.header.description()),
+        ..out::Options::default()
+    };
+    for path in paths {
+        out::write(&spool, path, &options)?;
+    }
+    if !quiet {
+        eprintln!(
+            "decoded and written in {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,414 @@
+//! A painting from its request to its tokens: begun, or gone on with from its token file.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use nuwa_data::Picture;
+use nuwa_data::image::MOST_PIXELS;
+use nuwa_model::patch::{PatchIndex, Route, Schedule};
+use nuwa_model::render::sampling::{KeyedUniforms, Sampler};
+use nuwa_model::render::{Session, TokenGrid};
+use thiserror::Error;
+
+use crate::engine;
+use crate::given::Given;
+use crate::model_run::ModelRun;
+use crate::request::Header;
+use crate::task::{Layout, PointPx, RegionPx, RouteKind, Scale, TaskError};
+use crate::token_file::{self, Damage, Found, Record, Start, TokenFile, TokenFileError};
+
+/// A pool that any machine holds beside the networks.
+const SMALL_POOL_BYTES: usize = 1 << 30;
+
+/// Why a painting cannot begin or go on.
+#[derive(Debug, Error)]
+pub enum PaintingError {
+    /// The file holds another painting.
+    #[error("{path} is another painting ({}); --force paints over it", .differences.join("; "))]
+    Different {
+        /// The file.
+        path: PathBuf,
+        /// What differs, the file's value first.
+        differences: Vec<String>,
+    },
+    /// The file's tokens do not fit its own request.
+    #[error("{path} contradicts itself: {what}")]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// The tokens were made by another VQGAN.
+    #[error("{path} was painted with another VQGAN ({theirs}, not {ours})")]
+    OtherVqgan {
+        /// The file.
+        path: PathBuf,
+        /// Fingerprint in the file.
+        theirs: String,
+        /// Fingerprint of the run.
+        ours: String,
+    },
+    /// The picture kept in the file cannot be read back.
+    #[error("the picture kept in {0}")]
+    Kept(PathBuf, #[source] nuwa_data::DataError),
+    /// The token file cannot be used.
+    #[error(transparent)]
+    File(#[from] TokenFileError),
+    /// The request is impossible.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+/// A painting: where everything lies, and the tokens so far.
+#[derive(Debug)]
+pub struct Painting {
+    /// What is painted, by what.
+    pub header: Header,
+    /// Where everything lies.
+    pub layout: Layout,
+    /// The way through the patches.
+    pub route: Route,
+    /// The tokens so far.
+    pub tokens: TokenGrid,
+    /// What was given.
+    pub given: Option<Given>,
+    /// Patches that were already painted.
+    pub n_found: usize,
+    /// What was wrong behind them in the file.
+    pub damage: Option<Damage>,
+    file: Option<TokenFile>,
+}
+
+/// A finished wave, for whoever watches.
+#[derive(Debug)]
+pub struct Progress {
+    /// Patches of the wave that were written.
+    pub n_written: usize,
+    /// Level of the wave.
+    pub level: usize,
+    /// Caches held by the pool.
+    pub pool: usize,
+}
+
+impl Painting {
+    /// Begins a painting: encodes what is given, decides the route where that is left open, and,
+    /// with a file, writes what it starts from.
+    ///
+    /// # Errors
+    /// When the request is impossible or the file cannot be written.
+    pub fn begin(
+        run: &ModelRun,
+        mut start: Start,
+        given: Option<Given>,
+        route: Option<RouteKind>,
+        file: Option<&Path>,
+    ) -> Result<Self, PaintingError> {
+        let layout = layout(&start.header)?;
+        let mut tokens = TokenGrid::unknown(1, layout.tokens());
+        if let Some(given) = &given {
+            given.encode_into(run, &layout, &mut tokens);
+            start.known = tokens.codes().iter().map(|&code| stored(code)).collect();
+        }
+        let kind = match route {
+            Some(kind) => kind,
+            None => choose_route(run, &layout, &tokens)?,
+        };
+        start.header.request.route = kind;
+        let route = layout.route(&tokens, kind)?;
+        let file = file
+            .map(|path| TokenFile::create(path, &start))
+            .transpose()?;
+        Ok(Self {
+            header: start.header,
+            layout,
+            route,
+            tokens,
+            given,
+            n_found: 0,
+            damage: None,
+            file,
+        })
+    }
+
+    /// Goes on with the painting in a file, if it is the one asked for.
+    ///
+    /// # Errors
+    /// When it is another one, is damaged beyond use, or cannot be written.
+    pub fn resume(path: &Path, found: Found, asked: &Header) -> Result<Self, PaintingError> {
+        let differences = found.start.header.differences(asked);
+        if !differences.is_empty() {
+            let path = path.to_owned();
+            return Err(PaintingError::Different { path, differences });
+        }
+        let file = TokenFile::resume(path, &found)?;
+        let mut painting = Self::found(path, found)?;
+        painting.file = Some(file);
+        Ok(painting)
+    }
+
+    /// Takes a painting out of a file, only to look at it.
+    ///
+    /// # Errors
+    /// When it is damaged beyond use.
+    pub fn open(path: &Path) -> Result<Self, PaintingError> {
+        Self::found(path, token_file::read(path)?)
+    }
+
+    fn found(path: &Path, found: Found) -> Result<Self, PaintingError> {
+        let contradiction = |what: String| PaintingError::Contradiction {
+            path: path.to_owned(),
+            what,
+        };
+        let Start {
+            header,
+            picture,
+            mask,
+            known,
+        } = found.start;
+        let layout = layout(&header)?;
+        let size = layout.tokens();
+        let code = |code: u16| match code {
+            token_file::UNKNOWN => Ok(TokenGrid::UNKNOWN),
+            code if usize::from(code) < header.model.n_codes => Ok(i32::from(code)),
+            code => Err(contradiction(format!(
+                "token {code} of {} codes",
+                header.model.n_codes
+            ))),
+        };
+        let mut tokens = TokenGrid::unknown(1, size);
+        if !known.is_empty() {
+            if known.len() != size.count() {
+                let what = format!("{} known tokens in a grid of {}", known.len(), size.count());
+                return Err(contradiction(what));
+            }
+            let known = known.into_iter().map(code).collect::<Result<_, _>>()?;
+            tokens = TokenGrid::new(1, size, known);
+        }
+        let route = layout.route(&tokens, header.request.route)?;
+        let patch = header.model.patch;
+        for Record {
+            position,
+            tokens: codes,
+        } in &found.records
+        {
+            let (count, expected) = (codes.len(), patch.count());
+            let step = route.steps().get(*position).filter(|_| count == expected);
+            let step = step.ok_or_else(|| {
+                contradiction(format!(
+                    "patch {position} of {count} tokens in a route of {} patches of {expected}",
+                    route.steps().len()
+                ))
+            })?;
+            let codes = codes
+                .iter()
+                .map(|&c| code(c))
+                .collect::<Result<Vec<_>, _>>()?;
+            tokens.paste(0, step.index, step.order, patch, &codes);
+        }
+        let kept = |bytes: &Vec<u8>| {
+            Picture::decode(bytes, path, MOST_PIXELS)
+                .map_err(|error| PaintingError::Kept(path.to_owned(), error))
+        };
+        let (picture, mask) = (
+            picture.as_ref().map(kept).transpose()?,
+            mask.as_ref().map(kept).transpose()?,
+        );
+        let at = header.request.at.unwrap_or(PointPx { x: 0, y: 0 });
+        let given = picture.map(|picture| Given::new(picture, mask.as_ref(), at, layout.size));
+        let mut given = given.transpose()?;
+        for region in &header.request.repainted {
+            given = given.map(|given| given.without(*region));
+        }
+        Ok(Self {
+            given,
+            header,
+            layout,
+            route,
+            tokens,
+            n_found: found.records.len(),
+            damage: found.damage,
+            file: None,
+        })
+    }
+
+    /// Checks that a run reads the tokens as they were meant.
+    ///
+    /// # Errors
+    /// When they come from another VQGAN.
+    pub fn check_vqgan(&self, path: &Path, run: &ModelRun) -> Result<(), PaintingError> {
+        let (theirs, ours) = (self.header.model.vqgan.clone(), run.model().vqgan);
+        if theirs == ours {
+            return Ok(());
+        }
+        let path = path.to_owned();
+        Err(PaintingError::OtherVqgan { path, theirs, ours })
+    }
+
+    /// Begins another painting from one in a file: what is outside the region is known. Given
+    /// pixels inside the region are given up.
+    ///
+    /// # Errors
+    /// When the region is empty or not inside, the tokens come from another VQGAN, or the file
+    /// cannot be written.
+    pub fn edit(
+        run: &ModelRun,
+        path: &Path,
+        region: RegionPx,
+        seed: u64,
+        out: Option<&Path>,
+    ) -> Result<Self, PaintingError> {
+        let found = token_file::read(path)?;
+        let (picture, mask) = (found.start.picture.clone(), found.start.mask.clone());
+        let old = Self::found(path, found)?;
+        old.check_vqgan(path, run)?;
+        let mut tokens = old.tokens;
+        old.layout.forget(&mut tokens, region)?;
+        let mut header = old.header;
+        header.model = run.model();
+        header.request.seed = seed;
+        header.request.repainted.push(region);
+        let start = Start {
+            known: tokens.codes().iter().map(|&code| stored(code)).collect(),
+            picture,
+            mask,
+            header: header.clone(),
+        };
+        let route = old.layout.route(&tokens, header.request.route)?;
+        let file = out
+            .map(|path| TokenFile::create(path, &start))
+            .transpose()?;
+        Ok(Self {
+            header,
+            layout: old.layout,
+            route,
+            tokens,
+            given: old.given.map(|given| given.without(region)),
+            n_found: 0,
+            damage: None,
+            file,
+        })
+    }
+
+    /// Gives the number of patches that are not finished.
+    pub fn n_open(&self) -> usize {
+        let patch = self.header.model.patch;
+        let is_open = |index: PatchIndex, order| {
+            self.tokens
+                .cut(index, order, patch)
+                .contains(&TokenGrid::UNKNOWN)
+        };
+        let steps = self.route.steps().iter();
+        steps.filter(|step| is_open(step.index, step.order)).count()
+    }
+
+    /// Paints what is open, at most `parallel` patches at once. Every patch is in the file before
+    /// `report` hears of it; `report` may stop the painting.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn paint(
+        &mut self,
+        run: &ModelRun,
+        parallel: usize,
+        mut report: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), PaintingError> {
+        let request = &self.header.request;
+        let session = Session::new(&run.renderer, &run.renderer_config, None, 1);
+        let sampler = Sampler {
+            choice: request.sampling.choice(),
+            uniforms: KeyedUniforms {
+                seeds: vec![request.seed],
+            },
+        };
+        let schedule = Schedule::levels(&self.route, parallel);
+        let (route, patch, file) = (&self.route, self.header.model.patch, &mut self.file);
+        let mut is_open: Vec<bool> = {
+            let open = |index, order| {
+                self.tokens
+                    .cut(index, order, patch)
+                    .contains(&TokenGrid::UNKNOWN)
+            };
+            route
+                .steps()
+                .iter()
+                .map(|step| open(step.index, step.order))
+                .collect()
+        };
+        let mut failed = None;
+        engine::paint(
+            &session,
+            route,
+            &schedule,
+            &sampler,
+            &mut self.tokens,
+            |painted| {
+                let mut n_written = 0;
+                for &position in painted.steps.iter().filter(|&&position| is_open[position]) {
+                    let step = &route.steps()[position];
+                    let codes = painted.tokens.cut(step.index, step.order, patch);
+                    let tokens = codes.into_iter().map(stored).collect();
+                    let record = Record { position, tokens };
+                    if let Err(error) = file.as_mut().map_or(Ok(()), |file| file.add(&record)) {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                    n_written += 1;
+                }
+                painted
+                    .steps
+                    .iter()
+                    .for_each(|&position| is_open[position] = false);
+                report(Progress {
+                    n_written,
+                    level: route.steps()[painted.steps[0]].level,
+                    pool: painted.pool,
+                })
+            },
+        );
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        Ok(file.as_mut().map_or(Ok(()), TokenFile::sync)?)
+    }
+}
+
+/// The papers' circle around a picture, as long as its pool is small; else along the short side.
+fn choose_route(
+    run: &ModelRun,
+    layout: &Layout,
+    tokens: &TokenGrid,
+) -> Result<RouteKind, TaskError> {
+    if tokens
+        .codes()
+        .iter()
+        .all(|&code| code == TokenGrid::UNKNOWN)
+    {
+        return Ok(RouteKind::Sweep);
+    }
+    let caches = layout.route(tokens, RouteKind::Paper)?.peak_pool();
+    let is_small = caches.saturating_mul(run.cache_bytes()) <= SMALL_POOL_BYTES;
+    Ok(if is_small {
+        RouteKind::Paper
+    } else {
+        RouteKind::Sweep
+    })
+}
+
+fn layout(header: &Header) -> Result<Layout, TaskError> {
+    let at = header.request.at.unwrap_or(PointPx { x: 0, y: 0 });
+    let scale = Scale {
+        stride: header.model.stride,
+        patch: header.model.patch,
+        extent: header.model.extent,
+    };
+    Layout::new(header.request.size, at, scale)
+}
+
+/// A token as it is stored.
+fn stored(code: i32) -> u16 {
+    match code {
+        TokenGrid::UNKNOWN => token_file::UNKNOWN,
+        code => u16::try_from(code).expect("codebooks are smaller than 65,535"),
+    }
+}
