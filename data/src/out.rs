@@ -49,7 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             description: None,
-            // The films of the paper, [P] 4.1.
+            // As the films of the paper.
             fps: const { NonZeroU16::new(5).expect("five is not zero") },
             // High enough that a painted picture shows no blocks; PNG is there for every bit.
             jpeg_quality: 95,

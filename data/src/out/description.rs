@@ -93,6 +93,10 @@ mod tests {
                 write(spool, &path, &options).unwrap();
                 let back = description(&path).unwrap();
                 assert_eq!(back.as_deref(), Some(text), "{name}");
+                let bytes = std::fs::read(&path).unwrap();
+                let has = |part: &[u8]| bytes.windows(part.len()).any(|at| at == part);
+                // The keyword other programs look for.
+                assert!(name == "a.tif" || has(b"iTXtDescription\0"), "{name}");
             }
         }
     }
