@@ -98,6 +98,10 @@ fn command(
 ) -> Command {
     let [w, h] = [spool.w(), spool.h()].map(|side| side.next_multiple_of(2));
     let fps = options.fps;
+    let codec = match format {
+        PictureFormat::WebM => WEBM,
+        _ => MP4,
+    };
     let mut out = OsString::from("file:");
     out.push(file.temporary());
     let mut command = Command::new(program);
@@ -113,14 +117,7 @@ fn command(
         .args(["-i", "pipe:0"])
         // The colors of HD films, and saying so: players guess them by the size else.
         .args(["-vf", COLORS])
-        .args(
-            if format == PictureFormat::WebM {
-                WEBM
-            } else {
-                MP4
-            }
-            .split(' '),
-        )
+        .args(codec.split(' '))
         .arg(out)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
