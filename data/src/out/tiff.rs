@@ -62,7 +62,6 @@ fn write_kind<K: TiffKind>(spool: &Spool, path: &Path, options: &Options) -> Res
             directory.finish().map_err(failed)
         },
     )?;
-    drop(tiff);
     file.commit()
 }
 
