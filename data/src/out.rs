@@ -1,6 +1,6 @@
 //! Painted pixels into files, by the ending of the name.
 //!
-//! One door for pictures and films of any size: [`check`] before the painting, [`write`] after
+//! One door for pictures and films of any size: [`check`] before the painting, [`write()`] after
 //! it. Everything goes from a [`Spool`] through buffers that do not grow with the height; what
 //! each format holds in memory at most:
 //!
