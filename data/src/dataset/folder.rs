@@ -210,7 +210,9 @@ mod tests {
             Picture::filled(20, 20, [byte; 3]).write(&path).unwrap();
         }
         fs::write(folder.path().join("1.txt"), " a flat color\n").unwrap();
-        fs::write(folder.path().join("notes.md"), "no picture").unwrap();
+        for name in ["notes.md", "film.mp4", "3.dzi"] {
+            fs::write(folder.path().join(name), "no picture").unwrap();
+        }
         fs::create_dir(folder.path().join("0.png")).unwrap();
         let data = CropDataset::open(folder.path(), Pipeline::plain(8), 0, 11).unwrap();
         let samples: Vec<Sample> = (0..11).map(|index| data.get(index).unwrap()).collect();

@@ -103,7 +103,7 @@ impl PngRows {
 }
 
 /// How much is compressed before it goes to the file as one chunk.
-pub(crate) const CHUNK_BYTES: usize = 1 << 16;
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// The keyword PNG has for such a text.
 pub(crate) const DESCRIPTION: &str = "Description";

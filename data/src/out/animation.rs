@@ -2,10 +2,9 @@
 
 use super::Options;
 use crate::DataError;
-use crate::image::{CHUNK_BYTES, add_description, png_error, side};
+use crate::image::{add_description, png_error, side};
 use crate::pending::PendingFile;
 use crate::spool::Spool;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Of 30, the higher the faster; its authors call 10 a good compromise.
@@ -63,18 +62,11 @@ pub(super) fn write_apng(spool: &Spool, path: &Path, options: &Options) -> Resul
         .map_err(failed)?;
     add_description(&mut encoder, options.description.as_deref()).map_err(failed)?;
     let mut writer = encoder.write_header().map_err(failed)?;
+    // Whole frames: the crate's writer by rows makes a second still picture of each further one.
+    let mut rgb = Vec::new();
     for frame in 0..spool.frames() {
-        // A new one each time: it would predict the first row from the last of the frame before.
-        let mut rows = writer
-            .stream_writer_with_size(CHUNK_BYTES)
-            .map_err(failed)?;
-        spool.each_band(frame, |rgb| {
-            rows.write_all(rgb).map_err(|source| DataError::Write {
-                path: path.to_owned(),
-                source,
-            })
-        })?;
-        rows.finish().map_err(failed)?;
+        spool.read_rows(frame, 0, spool.h(), &mut rgb)?;
+        writer.write_image_data(&rgb).map_err(failed)?;
     }
     writer.finish().map_err(failed)?;
     file.commit()
@@ -82,7 +74,12 @@ pub(super) fn write_apng(spool: &Spool, path: &Path, options: &Options) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{names, smooth, spool_of};
     use super::*;
+    use crate::Picture;
+    use std::fs::File;
+    use std::io::BufReader;
+    use std::num::NonZeroU16;
 
     #[test]
     fn delays_add_up_to_the_length() {
@@ -91,5 +88,80 @@ mod tests {
             let second: u16 = (0..usize::from(fps)).map(|index| delay(index, fps)).sum();
             assert_eq!(second, 100, "{fps}");
         }
+    }
+
+    /// Frames and delays as the decoder of the crate gives them.
+    fn read_gif(path: &Path) -> (Vec<Picture>, Vec<u16>) {
+        let mut options = gif::DecodeOptions::new();
+        options.set_color_output(gif::ColorOutput::RGBA);
+        let mut decoder = options.read_info(File::open(path).unwrap()).unwrap();
+        assert_eq!(decoder.repeat(), gif::Repeat::Infinite);
+        let (mut frames, mut delays) = (Vec::new(), Vec::new());
+        while let Some(frame) = decoder.read_next_frame().unwrap() {
+            let rgb = frame
+                .buffer
+                .chunks(4)
+                .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]);
+            let (w, h) = (frame.width.into(), frame.height.into());
+            frames.push(Picture::new(w, h, rgb.collect()));
+            delays.push(frame.delay);
+        }
+        (frames, delays)
+    }
+
+    #[test]
+    fn a_gif_plays_the_frames_at_their_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gif");
+        // The first two have few colors and lose none.
+        let tiles = |shift: usize| {
+            let byte = |at: usize| ((at / 3 + at % 3 * 40 + shift) % 128) as u8;
+            Picture::new(37, 21, (0..3 * 37 * 21).map(byte).collect())
+        };
+        let frames = [tiles(0), tiles(9), smooth(37, 21, 0)];
+        let options = Options {
+            fps: NonZeroU16::new(30).unwrap(),
+            ..Options::default()
+        };
+        write_gif(&spool_of(folder.path(), &frames), &path, &options).unwrap();
+        let (back, delays) = read_gif(&path);
+        assert_eq!(back[..2], frames[..2]);
+        assert!(
+            back[2].psnr(&frames[2]) > 25.0,
+            "{}",
+            back[2].psnr(&frames[2])
+        );
+        assert_eq!((back.len(), delays), (3, vec![3, 4, 3]));
+        assert_eq!(names(folder.path()), ["a.gif"]);
+    }
+
+    #[test]
+    fn an_apng_plays_every_pixel_of_the_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.apng");
+        let frames = [
+            smooth(300, 200, 0),
+            smooth(300, 200, 5),
+            smooth(300, 200, 77),
+        ];
+        write_apng(
+            &spool_of(folder.path(), &frames),
+            &path,
+            &Options::default(),
+        )
+        .unwrap();
+        let decoder = png::Decoder::new(BufReader::new(File::open(&path).unwrap()));
+        let mut reader = decoder.read_info().unwrap();
+        let control = *reader.info().animation_control().unwrap();
+        assert_eq!((control.num_frames, control.num_plays), (3, 0));
+        for frame in &frames {
+            let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+            reader.next_frame(&mut rgb).unwrap();
+            assert_eq!(Picture::new(300, 200, rgb), *frame);
+            let delay = reader.info().frame_control().unwrap();
+            assert_eq!((delay.delay_num, delay.delay_den), (1, 5));
+        }
+        assert!(reader.next_frame(&mut [0; 3 * 300 * 200]).is_err());
+        assert_eq!(names(folder.path()), ["a.apng"]);
     }
 }

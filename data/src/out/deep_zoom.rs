@@ -110,3 +110,85 @@ fn write_error(path: &Path, source: std::io::Error) -> DataError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{half, names, smooth, spool_of};
+    use super::*;
+    use crate::Picture;
+
+    /// One level, put together from its tiles as a viewer does.
+    fn read_level(folder: &Path, w: usize, h: usize) -> Picture {
+        let mut level = Picture::filled(w, h, [0; 3]);
+        let (columns, rows) = (w.div_ceil(254), h.div_ceil(254));
+        assert_eq!(names(folder).len(), columns * rows);
+        for (column, row) in (0..rows).flat_map(|row| (0..columns).map(move |c| (c, row))) {
+            let tile = Picture::read(&folder.join(format!("{column}_{row}.jpg"))).unwrap();
+            let inside = |index: usize, side: usize| 254.min(side - 254 * index);
+            let overlap =
+                |index: usize, n: usize| usize::from(index > 0) + usize::from(index + 1 < n);
+            let (own_w, own_h) = (inside(column, w), inside(row, h));
+            assert_eq!(tile.w(), own_w + overlap(column, columns));
+            assert_eq!(tile.h(), own_h + overlap(row, rows));
+            let (left, top) = (usize::from(column > 0), usize::from(row > 0));
+            level.paste(&tile.crop(left, top, own_w, own_h), 254 * column, 254 * row);
+        }
+        level
+    }
+
+    #[test]
+    fn every_level_is_there_in_tiles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.dzi");
+        let picture = smooth(1100, 509, 0);
+        let spool = spool_of(folder.path(), std::slice::from_ref(&picture));
+        // Twice: an older one is replaced.
+        for _ in 0..2 {
+            write(&spool, &path, &Options::default()).unwrap();
+        }
+        assert_eq!(names(folder.path()), ["a.dzi", "a_files"]);
+        let text = fs::read_to_string(&path).unwrap();
+        for part in [
+            "xmlns=\"http://schemas.microsoft.com/deepzoom/2008\"",
+            "Format=\"jpg\"",
+            "Overlap=\"1\"",
+            "TileSize=\"254\"",
+            "Width=\"1100\" Height=\"509\"",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let mut expected = picture;
+        let files = folder.path().join("a_files");
+        assert_eq!(names(&files).len(), 12);
+        for number in (0..=11).rev() {
+            let level = read_level(&files.join(number.to_string()), expected.w(), expected.h());
+            assert!(
+                level.psnr(&expected) > 35.0,
+                "{number}: {}",
+                level.psnr(&expected)
+            );
+            expected = half(&expected);
+        }
+    }
+
+    #[test]
+    fn levels_are_counted_from_one_pixel() {
+        for (longest, number) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (70_000, 17)] {
+            assert_eq!(level_number(longest), number, "{longest}");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.dzi");
+        let spool = spool_of(folder.path(), &[smooth(30, 20, 0)]);
+        let mine = folder.path().join("a_files");
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("diary"), "dear").unwrap();
+        let error = write(&spool, &path, &Options::default()).unwrap_err();
+        assert!(matches!(error, DataError::Taken { .. }), "{error:?}");
+        assert_eq!(names(folder.path()), ["a_files"]);
+        assert_eq!(names(&mine), ["diary"]);
+    }
+}

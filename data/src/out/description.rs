@@ -70,3 +70,61 @@ fn of_tiff(file: BufReader<File>) -> TiffResult<Option<String>> {
     };
     Ok(found.map(|_| text(value.as_bytes())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{smooth, spool_of};
+    use super::super::{Options, write};
+    use super::*;
+
+    #[test]
+    fn what_was_written_about_a_picture_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let still = spool_of(folder.path(), &[smooth(20, 10, 0)]);
+        let film = spool_of(folder.path(), &[smooth(20, 10, 0), smooth(20, 10, 9)]);
+        // Short enough to lie in the tag of a TIFF itself, not ASCII, and in several lines.
+        for text in ["a", "", "Wüste", "prompt: a desert, 沙漠\nseed: 7\n"] {
+            let options = Options {
+                description: Some(text.to_owned()),
+                ..Options::default()
+            };
+            for (name, spool) in [("a.png", &still), ("a.tif", &still), ("a.apng", &film)] {
+                let path = folder.path().join(name);
+                write(spool, &path, &options).unwrap();
+                let back = description(&path).unwrap();
+                assert_eq!(back.as_deref(), Some(text), "{name}");
+                let bytes = std::fs::read(&path).unwrap();
+                let has = |part: &[u8]| bytes.windows(part.len()).any(|at| at == part);
+                // The keyword other programs look for.
+                assert!(name == "a.tif" || has(b"iTXtDescription\0"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_files_say_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let still = spool_of(folder.path(), &[smooth(20, 10, 0)]);
+        for name in ["a.png", "a.tif", "a.jpg", "a.webp"] {
+            let path = folder.path().join(name);
+            write(&still, &path, &Options::default()).unwrap();
+            assert_eq!(description(&path).unwrap(), None, "{name}");
+        }
+        let check = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            description(&path)
+        };
+        assert_eq!(check("text", b"no picture").unwrap(), None);
+        assert_eq!(check("empty", b"").unwrap(), None);
+        for (name, head) in [
+            ("b.png", b"\x89PNG\r\n\x1a\n--"),
+            ("b.tif", b"II*\0--------"[..10].try_into().unwrap()),
+        ] {
+            let error = check(name, head).unwrap_err();
+            assert!(matches!(error, DataError::Decode { .. }), "{error:?}");
+        }
+        let missing = description(&folder.path().join("none.png")).unwrap_err();
+        assert!(matches!(missing, DataError::Read { .. }), "{missing:?}");
+    }
+}

@@ -144,13 +144,12 @@ impl PictureFormat {
             Self::Png | Self::WebP | Self::Apng | Self::Frames => lossless,
             // A third for the smaller sizes, once as pixels and once in the file.
             Self::Tiff => lossless.saturating_add(raw / 3 * 2),
-            // As below, and what half-filled blocks of the disk take.
-            Self::DeepZoom => (raw / 3 * 2)
-                .saturating_add(raw / 2)
-                .saturating_add(1 << 17),
-            // Noise at quality 95 takes about half of its raw bytes; a byte per pixel grows by
-            // half when it does not compress.
-            Self::Jpeg | Self::Gif => (raw / 2).saturating_add(1 << 14),
+            // The same, but lossy; and the borders that tiles share.
+            Self::DeepZoom => raw.saturating_add(raw / 2).saturating_add(1 << 17),
+            // Noise at quality 95 takes three quarters of its raw bytes, and more at 100.
+            Self::Jpeg => lossless,
+            // A byte per pixel, which grows by half when it does not compress.
+            Self::Gif => (raw / 2).saturating_add(1 << 14),
             // Far more than any film takes that is not noise.
             Self::Mp4 | Self::WebM => raw / 8,
         };

@@ -62,7 +62,6 @@ fn write_kind<K: TiffKind>(spool: &Spool, path: &Path, options: &Options) -> Res
             directory.finish().map_err(failed)
         },
     )?;
-    drop(tiff);
     file.commit()
 }
 
@@ -159,5 +158,83 @@ fn tiff_error(path: &Path, error: TiffError) -> DataError {
             path,
             source: error.into(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{half, names, smooth, spool_of};
+    use super::*;
+    use crate::Picture;
+    use ::tiff::decoder::{ChunkType, Decoder, DecodingResult};
+    use std::fs::File;
+    use std::io::BufReader;
+
+    /// The picture of the current directory, put together from its tiles.
+    fn read_tiles(decoder: &mut Decoder<BufReader<File>>) -> Picture {
+        assert_eq!(decoder.get_chunk_type(), ChunkType::Tile);
+        assert_eq!(decoder.chunk_dimensions(), (512, 512));
+        let (w, h) = decoder.dimensions().unwrap();
+        let (w, h) = (w as usize, h as usize);
+        let columns = w.div_ceil(TILE_PX);
+        let mut picture = Picture::filled(w, h, [0; 3]);
+        assert_eq!(
+            decoder.tile_count().unwrap() as usize,
+            columns * h.div_ceil(TILE_PX)
+        );
+        for tile in 0..decoder.tile_count().unwrap() {
+            let (tile_w, tile_h) = decoder.chunk_data_dimensions(tile);
+            let DecodingResult::U8(rgb) = decoder.read_chunk(tile).unwrap() else {
+                panic!("not eight bits");
+            };
+            let (x, y) = (tile as usize % columns, tile as usize / columns);
+            let part = Picture::new(tile_w as usize, tile_h as usize, rgb);
+            picture.paste(&part, TILE_PX * x, TILE_PX * y);
+        }
+        picture
+    }
+
+    fn check_pyramid<K: TiffKind>(version: u8) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tif");
+        let mut expected = smooth(2100, 1025, 0);
+        let spool = spool_of(folder.path(), std::slice::from_ref(&expected));
+        write_kind::<K>(&spool, &path, &Options::default()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap()[2], version);
+        let mut decoder = Decoder::new(BufReader::new(File::open(&path).unwrap())).unwrap();
+        for size in [(2100, 1025), (1050, 513), (525, 257), (263, 129)] {
+            assert_eq!(decoder.dimensions().unwrap(), size);
+            assert_eq!(read_tiles(&mut decoder), expected, "{size:?}");
+            let kind: Option<u32> = decoder.find_tag_unsigned(Tag::NewSubfileType).unwrap();
+            assert_eq!(kind, (size.0 != 2100).then_some(REDUCED));
+            expected = half(&expected);
+            assert_eq!(decoder.more_images(), size.0 != 263);
+            if decoder.more_images() {
+                decoder.next_image().unwrap();
+            }
+        }
+        assert_eq!(names(folder.path()), ["a.tif"]);
+    }
+
+    #[test]
+    fn every_size_is_there_in_tiles() {
+        check_pyramid::<TiffKindStandard>(42);
+        check_pyramid::<TiffKindBig>(43);
+    }
+
+    #[test]
+    fn a_small_picture_is_one_tile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tif");
+        let picture = smooth(3, 5, 0);
+        write(
+            &spool_of(folder.path(), std::slice::from_ref(&picture)),
+            &path,
+            &Options::default(),
+        )
+        .unwrap();
+        let mut decoder = Decoder::new(BufReader::new(File::open(&path).unwrap())).unwrap();
+        assert_eq!(read_tiles(&mut decoder), picture);
+        assert!(!decoder.more_images());
     }
 }

@@ -16,6 +16,8 @@ pub(super) const FFMPEG: &str = "ffmpeg";
 /// Quality of H.264 and VP9, where lower is better: no loss is seen at normal size.
 const MP4: &str = "-c:v libx264 -crf 18 -movflags +faststart -f mp4";
 const WEBM: &str = "-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -f webm";
+const COLORS: &str = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,\
+                      setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709";
 
 /// Finds out by a film of two small frames whether ffmpeg is there and has the encoder.
 pub(super) fn check(path: &Path, format: PictureFormat, program: &str) -> Result<(), DataError> {
@@ -96,6 +98,10 @@ fn command(
 ) -> Command {
     let [w, h] = [spool.w(), spool.h()].map(|side| side.next_multiple_of(2));
     let fps = options.fps;
+    let codec = match format {
+        PictureFormat::WebM => WEBM,
+        _ => MP4,
+    };
     let mut out = OsString::from("file:");
     out.push(file.temporary());
     let mut command = Command::new(program);
@@ -110,19 +116,8 @@ fn command(
         ])
         .args(["-i", "pipe:0"])
         // The colors of HD films, and saying so: players guess them by the size else.
-        .args([
-            "-vf",
-            "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
-        ])
-        .args("-colorspace bt709 -color_primaries bt709 -color_trc bt709".split(' '))
-        .args(
-            if format == PictureFormat::WebM {
-                WEBM
-            } else {
-                MP4
-            }
-            .split(' '),
-        )
+        .args(["-vf", COLORS])
+        .args(codec.split(' '))
         .arg(out)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
