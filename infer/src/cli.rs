@@ -15,6 +15,7 @@ use nuwa_model::render::Decoding;
 
 use self::args::{Cli, Command, Common};
 use crate::model_run::ModelRun;
+use crate::painting::PaintingError;
 use crate::task::TaskError;
 
 /// A request that cannot be right, whatever the machine: exit code 2.
@@ -47,13 +48,17 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("nuwa-infer: {error:#}");
-            if error.is::<Misuse>() || error.is::<TaskError>() {
-                2
-            } else {
-                1
-            }
+            if is_misuse(&error) { 2 } else { 1 }
         }
     }
+}
+
+/// Tells whether no machine could have done what was asked for.
+fn is_misuse(error: &anyhow::Error) -> bool {
+    let of_painting = error.downcast_ref::<PaintingError>();
+    error.is::<Misuse>()
+        || error.is::<TaskError>()
+        || of_painting.is_some_and(|error| matches!(error, PaintingError::Task(_)))
 }
 
 fn load(common: &Common, renderer: Option<Decoding>) -> anyhow::Result<ModelRun> {

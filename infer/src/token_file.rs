@@ -253,6 +253,9 @@ pub fn read(path: &Path) -> Result<Found, TokenFileError> {
         return Err(TokenFileError::NotOne(path.to_owned()));
     };
     let found = u32::from_le_bytes(version);
+    if found == 0 {
+        return Err(TokenFileError::NotOne(path.to_owned()));
+    }
     if found > VERSION {
         let path = path.to_owned();
         return Err(TokenFileError::Newer { path, found });

@@ -38,14 +38,19 @@ fn a_painting_killed_at_20_moments_ends_with_the_pixels_of_one_that_was_not() {
     }
     assert_eq!(n_killed, 20);
     place.done(&words);
-    assert_eq!(fs::read(place.path("killed.png")).expect("the result"), whole);
+    assert_eq!(
+        fs::read(place.path("killed.png")).expect("the result"),
+        whole
+    );
     // Once more changes nothing.
     let tokens = fs::read(&path).expect("tokens");
     place.done(&words);
     assert_eq!(fs::read(&path).expect("tokens"), tokens);
     // Nothing is left of what was in flight.
     let left = files(place.folder.path()).into_iter();
-    let left: Vec<_> = left.filter(|path| path.to_string_lossy().contains(".part")).collect();
+    let left: Vec<_> = left
+        .filter(|path| path.to_string_lossy().contains(".part"))
+        .collect();
     assert!(left.len() <= 20, "{left:?}");
 }
 
@@ -54,9 +59,21 @@ fn another_painting_is_not_painted_over_unless_forced() {
     let place = Place::new();
     place.done(&format!("{TOKENS} --size 32x16 --seed 4"));
     let tokens = fs::read(place.path("out.nuwa")).expect("tokens");
-    place.refused(&format!("{TOKENS} --size 32x16 --seed 5"), 1, "seed: 4, not 5");
-    place.refused(&format!("{TOKENS} --size 32x17"), 1, "size: 32x16, not 32x17");
-    place.refused(&format!("{TOKENS} --size 32x16 --top-k 9"), 1, "top_k: 768, not 9");
+    place.refused(
+        &format!("{TOKENS} --size 32x16 --seed 5"),
+        1,
+        "seed: 4, not 5",
+    );
+    place.refused(
+        &format!("{TOKENS} --size 32x17"),
+        1,
+        "size: 32x16, not 32x17",
+    );
+    place.refused(
+        &format!("{TOKENS} --size 32x16 --top-k 9"),
+        1,
+        "top_k: 768, not 9",
+    );
     place.save("other", &vqgan(), &renderer());
     let other = TOKENS.replace("@run", "@other");
     place.refused(&format!("{other} --size 32x16"), 1, "model renderer");
@@ -72,7 +89,9 @@ fn another_painting_is_not_painted_over_unless_forced() {
 fn pixels_can_be_made_again_at_any_time() {
     let place = Place::new();
     let outpaint = "outpaint --device cpu --quiet --model @run --image @in.png --size 40x30";
-    place.done(&format!("{outpaint} --out @out.png --out @out.nuwa --seed 6"));
+    place.done(&format!(
+        "{outpaint} --out @out.png --out @out.nuwa --seed 6"
+    ));
     let decode = "decode @out.nuwa --device cpu --quiet --model @run";
     place.done(&format!("{decode} --out @again.png"));
     let read = |name: &str| fs::read(place.path(name)).expect("a file");
@@ -81,7 +100,12 @@ fn pixels_can_be_made_again_at_any_time() {
     // A picture says how it was made, as its tokens do.
     for name in ["@out.png", "@out.nuwa"] {
         let info = place.done(&format!("info {name}"));
-        for part in ["outpaint, 40 × 30 px", "seed 6", "route paper", "licence     CC0"] {
+        for part in [
+            "outpaint, 40 × 30 px",
+            "seed 6",
+            "route paper",
+            "licence     CC0",
+        ] {
             assert!(info.contains(part), "{info}");
         }
     }
@@ -104,11 +128,19 @@ fn pixels_can_be_made_again_at_any_time() {
 
     place.save("other", &vqgan(), &renderer());
     let other = decode.replace("@run", "@other");
-    place.refused(&format!("{other} --out @again.png"), 1, "painted with another VQGAN");
+    place.refused(
+        &format!("{other} --out @again.png"),
+        1,
+        "painted with another VQGAN",
+    );
     place.refused(&format!("{decode} --out @more.nuwa"), 2, "takes pictures");
     place.refused("info @in.png", 1, "does not say how it was made");
     let nothing = decode.replace("@out.nuwa", "@in.png");
-    place.refused(&format!("{nothing} --out @again.png"), 1, "is not a token file");
+    place.refused(
+        &format!("{nothing} --out @again.png"),
+        1,
+        "is not a token file",
+    );
 }
 
 #[test]
@@ -116,7 +148,9 @@ fn a_region_is_painted_again_and_the_other_tokens_stay() {
     let place = Place::new();
     place.done(&format!("{TOKENS} --size 64x32 --seed 1 --out @out.png"));
     let edit = "edit @out.nuwa --device cpu --quiet --model @run";
-    place.done(&format!("{edit} --region 20,8,9x9 --seed 2 --out @new.nuwa --out @new.png"));
+    place.done(&format!(
+        "{edit} --region 20,8,9x9 --seed 2 --out @new.nuwa --out @new.png"
+    ));
     let read = |name: &str| Picture::read(&place.path(name)).expect("a picture");
     let (old, new) = (read("out.png"), read("new.png"));
     assert!(old.crop(20, 8, 9, 9) != new.crop(20, 8, 9, 9));
@@ -126,7 +160,15 @@ fn a_region_is_painted_again_and_the_other_tokens_stay() {
     place.done(&format!("{edit} --region 20,8,9x9 --seed 2"));
     place.done("decode @out.nuwa --device cpu --quiet --model @run --out @again.png");
     assert!(read("again.png") == new);
-    place.refused(&format!("{edit} --region 60,8,9x9"), 2, "does not lie inside");
-    place.refused(&format!("{edit} --region 6,8,0x9"), 2, "does not lie inside");
+    place.refused(
+        &format!("{edit} --region 60,8,9x9"),
+        2,
+        "does not lie inside",
+    );
+    place.refused(
+        &format!("{edit} --region 6,8,0x9"),
+        2,
+        "does not lie inside",
+    );
     place.refused(&format!("{edit} --region 6,8"), 2, "X,Y,WIDTHxHEIGHT");
 }
