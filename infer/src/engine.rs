@@ -40,7 +40,11 @@ pub fn paint<U: Uniforms>(
     mut report: impl FnMut(Painted) -> ControlFlow<()>,
 ) -> usize {
     let patch = session.config().patch;
-    assert_eq!(tokens.batch(), session.batch(), "pictures painted at once");
+    assert_eq!(
+        tokens.batch(),
+        session.pictures(),
+        "pictures painted at once"
+    );
     assert_eq!(
         tokens.size(),
         route.grid().tokens(patch),
@@ -157,7 +161,7 @@ mod tests {
         };
         let device = Device::flex();
         device.seed(1);
-        Session::new(&config.init(&device), &config, None, 1)
+        Session::new(&config.init(&device), &config, None, None, 1)
     }
 
     fn tokens(session: &Session, route: &Route, schedule: &Schedule, seed: u64) -> Vec<i32> {
@@ -167,10 +171,7 @@ mod tests {
             grid.paste(0, step.index, step.order, PATCH, &tokens);
         }
         let uniforms = KeyedUniforms { seeds: vec![seed] };
-        let sampler = Sampler {
-            choice: Choice::default(),
-            uniforms,
-        };
+        let sampler = Sampler::new(Choice::default(), uniforms);
         let peak = paint(session, route, schedule, &sampler, &mut grid, |_| {
             ControlFlow::Continue(())
         });
@@ -218,10 +219,7 @@ mod tests {
             let route = Route::full(GridSize { f: 1, h, w }, extent, Order::DownRight);
             let route = route.expect("not empty");
             let schedule = Schedule::levels(&route, max_batch);
-            let sampler = Sampler {
-                choice: Choice::default(),
-                uniforms: KeyedUniforms { seeds: vec![seed] },
-            };
+            let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds: vec![seed] });
             let run = |tokens: &mut TokenGrid, stop: usize| {
                 let mut waves = 0;
                 paint(&session, &route, &schedule, &sampler, tokens, |painted| {
@@ -250,10 +248,7 @@ mod tests {
         let mut tokens = TokenGrid::new(1, route.grid().tokens(PATCH), vec![5; 400]);
         let last = &route.steps()[99];
         tokens.paste(0, last.index, last.order, PATCH, &[TokenGrid::UNKNOWN; 4]);
-        let sampler = Sampler {
-            choice: Choice::Greedy,
-            uniforms: KeyedUniforms { seeds: vec![9] },
-        };
+        let sampler = Sampler::new(Choice::Greedy, KeyedUniforms { seeds: vec![9] });
         let mut seen = Vec::new();
         paint(
             &session,
@@ -277,10 +272,7 @@ mod tests {
         let route = Route::full(GridSize { f: 1, h: 2, w: 2 }, extent, Order::RightDown)
             .expect("not empty");
         let uniforms = KeyedUniforms { seeds: vec![9] };
-        let sampler = Sampler {
-            choice: Choice::Greedy,
-            uniforms,
-        };
+        let sampler = Sampler::new(Choice::Greedy, uniforms);
         let mut grid = TokenGrid::unknown(1, route.grid().tokens(PATCH));
         let mut seen = Vec::new();
         paint(

@@ -314,13 +314,13 @@ impl Painting {
         mut report: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), PaintingError> {
         let request = &self.header.request;
-        let session = Session::new(&run.renderer, &run.renderer_config, None, 1);
-        let sampler = Sampler {
-            choice: request.sampling.choice(),
-            uniforms: KeyedUniforms {
+        let session = Session::new(&run.renderer, &run.renderer_config, None, None, 1);
+        let sampler = Sampler::new(
+            request.sampling.choice(),
+            KeyedUniforms {
                 seeds: vec![request.seed],
             },
-        };
+        );
         let schedule = Schedule::levels(&self.route, parallel);
         let (route, patch, file) = (&self.route, self.header.model.patch, &mut self.file);
         let mut is_open: Vec<bool> = {

@@ -54,6 +54,7 @@ impl Sampling {
     pub fn choice(&self) -> Choice {
         Choice::Drawn {
             top_k: self.top_k,
+            top_p: 1.0,
             temperature: self.temperature,
         }
     }

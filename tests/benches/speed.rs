@@ -157,16 +157,13 @@ fn train_step(bencher: Bencher) {
 fn ar_decode(bencher: Bencher) {
     let (config, device) = (tiny(), device());
     let renderer = materialize(config.init(&device));
-    let session = Session::new(&renderer, &config, None, DECODE_BATCH);
+    let session = Session::new(&renderer, &config, None, None, DECODE_BATCH);
     let route = route();
     let schedule = Schedule::serial(&route);
     let uniforms = KeyedUniforms {
         seeds: vec![1; DECODE_BATCH],
     };
-    let sampler = Sampler {
-        choice: Choice::default(),
-        uniforms,
-    };
+    let sampler = Sampler::new(Choice::default(), uniforms);
     bencher.bench_local(|| {
         let mut tokens = TokenGrid::unknown(DECODE_BATCH, GRID.tokens(config.patch));
         engine::paint(&session, &route, &schedule, &sampler, &mut tokens, |_| {

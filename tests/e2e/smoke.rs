@@ -74,11 +74,8 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
         last < 0.2,
         "{decoding:?}: loss {last} after {passes} passes"
     );
-    let session = Session::new(&learner.model().renderer, &config, None, 1);
-    let sampler = Sampler {
-        choice: Choice::Greedy,
-        uniforms: KeyedUniforms { seeds: vec![0] },
-    };
+    let session = Session::new(&learner.model().renderer, &config, None, None, 1);
+    let sampler = Sampler::new(Choice::Greedy, KeyedUniforms { seeds: vec![0] });
     let mut tokens = TokenGrid::unknown(1, grid.tokens(PATCH));
     let schedule = Schedule::serial(&route);
     engine::paint(&session, &route, &schedule, &sampler, &mut tokens, |_| {

@@ -64,10 +64,10 @@ impl Session {
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
     ) -> Vec<Vec<i32>> {
-        let (g, b, m) = (jobs.len(), self.batch(), self.config.tokens_per_patch());
+        let (g, b, m) = (jobs.len(), self.pictures(), self.config.tokens_per_patch());
         let (mut buffers, mut biases, own) = self.buffers(jobs);
         let places = self.wave_places(jobs);
-        let texts: Vec<_> = (0..buffers.len()).map(|l| self.wave_text(l, g)).collect();
+        let texts = self.wave_texts(jobs);
         let mut tokens = vec![Vec::with_capacity(b * m); g * b];
         let mut z = self.wave_begin(jobs);
         for t in 0..m {
@@ -89,7 +89,11 @@ impl Session {
                 tokens.push(*token);
             }
             let place = places.clone().narrow(1, t, 1);
-            z = self.renderer.tok_emb.forward(self.token_tensor(&chosen, 1)) + place;
+            z = self
+                .renderer
+                .tok_emb
+                .forward(self.token_tensor(&self.for_rows(&chosen, 1), 1))
+                + place;
         }
         tokens.chunks(b).map(<[Vec<i32>]>::concat).collect()
     }
@@ -97,7 +101,7 @@ impl Session {
     /// Allocates the buffers of every layer with the context in place; gives them, the biases that
     /// hide what is not written yet (one for all layers, or one each), and where BOS goes.
     fn buffers(&self, jobs: &[PatchJob]) -> (Vec<Buffer>, Vec<Tensor<4>>, usize) {
-        let (rows, m) = (jobs.len() * self.batch(), self.config.tokens_per_patch());
+        let (rows, m) = (jobs.len() * self.batch, self.config.tokens_per_patch());
         let heads = self.config.n_heads();
         let padding = self.padding(jobs);
         let unwritten = Tensor::full([rows, 1, 1, m + 1], f32::NEG_INFINITY, &self.device);
@@ -143,9 +147,9 @@ impl Session {
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
     ) -> Vec<i32> {
-        let logits = host(self.logits(z).into_data());
+        let logits = self.guide(host(self.logits(z).into_data()), self.config.n_codes);
         let of = |(row, logits): (usize, &[f32])| {
-            let (job, picture) = (&jobs[row / self.batch()], row % self.batch());
+            let (job, picture) = (&jobs[row / self.pictures], row % self.pictures);
             match job.given[picture * self.config.tokens_per_patch() + token] {
                 TokenGrid::UNKNOWN => sampler.token(
                     logits,

@@ -16,6 +16,7 @@ pub mod nar;
 mod ncp;
 mod norm;
 pub mod pnar;
+mod prompt;
 pub mod sampling;
 mod session;
 mod transformer;
@@ -24,6 +25,7 @@ mod wave;
 pub use adc::{TokenGrid, walk_tokens};
 pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
 pub use ncp::{Ncp, PatchCache, PatchKeyValues};
+pub use prompt::{Guidance, Prompt, TextOfPatch};
 pub use session::{PatchJob, Session};
 pub use transformer::{RenderInput, RenderOutput, Renderer};
 

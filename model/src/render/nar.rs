@@ -72,7 +72,7 @@ impl Session {
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
     ) -> Vec<Vec<i32>> {
-        let (b, m) = (self.batch(), self.config.tokens_per_patch());
+        let (b, m) = (self.pictures(), self.config.tokens_per_patch());
         let (mut tokens, masked) = given(jobs);
         let logits = self.masked_logits(jobs, &tokens, &masked);
         let mut scratch = Vec::new();
@@ -93,7 +93,7 @@ impl Session {
 
     /// Splits the tokens of a wave by patch.
     pub(super) fn by_patch(&self, tokens: &[i32]) -> Vec<Vec<i32>> {
-        let of_patch = self.batch() * self.config.tokens_per_patch();
+        let of_patch = self.pictures() * self.config.tokens_per_patch();
         tokens.chunks(of_patch).map(<[i32]>::to_vec).collect()
     }
 
@@ -105,13 +105,14 @@ impl Session {
         masked: &[bool],
     ) -> Vec<f32> {
         let m = self.config.tokens_per_patch();
+        let (tokens, masked) = (self.for_rows(tokens, m), self.for_rows(masked, m));
         let rows = tokens.len() / m;
-        let data = TensorData::new(masked.to_vec(), [rows, m]);
+        let data = TensorData::new(masked, [rows, m]);
         let masked: Tensor<2, Bool> = Tensor::from_data(data, &self.device);
-        let z = self.renderer.tok_emb.forward(self.token_tensor(tokens, m));
+        let z = self.renderer.tok_emb.forward(self.token_tensor(&tokens, m));
         let z = self.renderer.hide(z, masked, rows, m) + self.wave_places(jobs);
         let (z, _) = self.run(z, jobs, false);
-        host(self.logits(z).into_data())
+        self.guide(host(self.logits(z).into_data()), m * self.config.n_codes)
     }
 }
 

@@ -61,6 +61,9 @@ pub enum Choice {
     Drawn {
         /// How many of the likeliest codes AR draws from (768 in the papers).
         top_k: usize,
+        /// The likeliest codes of these that together have this probability are enough, above 0
+        /// to 1 (nucleus sampling, Holtzman et al., 2020; 1 in the papers).
+        top_p: f64,
         /// Divides the logits, above 0.
         temperature: f64,
     },
@@ -70,7 +73,37 @@ impl Default for Choice {
     fn default() -> Self {
         Self::Drawn {
             top_k: 768,
+            top_p: 1.0,
             temperature: 1.0,
+        }
+    }
+}
+
+/// How P-NAR uncovers the places of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unmasking {
+    /// Rounds, at least 1.
+    pub rounds: usize,
+    /// Which places come first.
+    pub first: Uncover,
+}
+
+/// Which of the masked places P-NAR keeps first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncover {
+    /// Those it is surest of (page §4).
+    Surest,
+    /// Those spread widest, by a Halton sequence: neighbors, which depend on each other, are not
+    /// drawn at once ("Halton Scheduler for Masked Generative Image Transformer", 2025).
+    Spread,
+}
+
+impl Default for Unmasking {
+    /// The page's.
+    fn default() -> Self {
+        Self {
+            rounds: 16,
+            first: Uncover::Surest,
         }
     }
 }
@@ -82,18 +115,33 @@ pub struct Sampler<U> {
     pub choice: Choice,
     /// The random numbers.
     pub uniforms: U,
+    /// How P-NAR goes.
+    pub unmasking: Unmasking,
 }
 
 impl<U: Uniforms> Sampler<U> {
+    /// Chooses by a rule; P-NAR goes as the page says.
+    pub fn new(choice: Choice, uniforms: U) -> Self {
+        Self {
+            choice,
+            uniforms,
+            unmasking: Unmasking::default(),
+        }
+    }
+
     /// Chooses the next AR token from its logits `[v]`: sorted downwards, softmax over the k
     /// likeliest, the first rank whose cumulative sum exceeds u (page §9.7).
     pub fn token(&self, logits: &[f32], draw: Draw) -> i32 {
         match self.choice {
             Choice::Greedy => likeliest(logits.iter().map(|&x| f64::from(x))),
-            Choice::Drawn { top_k, temperature } => {
+            Choice::Drawn {
+                top_k,
+                top_p,
+                temperature,
+            } => {
                 let mut u = [0.0];
                 self.uniforms.fill(draw, &mut u);
-                top_k_draw(logits, top_k, temperature, u[0])
+                draw_ranked(logits, top_k, top_p, temperature, u[0])
             }
         }
     }
@@ -137,7 +185,7 @@ fn likeliest(values: impl Iterator<Item = f64>) -> i32 {
     best.0 as i32
 }
 
-fn top_k_draw(logits: &[f32], top_k: usize, temperature: f64, u: f64) -> i32 {
+fn draw_ranked(logits: &[f32], top_k: usize, top_p: f64, temperature: f64, u: f64) -> i32 {
     let mut ranked: Vec<(f32, usize)> = logits.iter().copied().zip(0..).collect();
     let downwards = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     let k = top_k.clamp(1, ranked.len());
@@ -155,7 +203,12 @@ fn top_k_draw(logits: &[f32], top_k: usize, temperature: f64, u: f64) -> i32 {
             sum
         })
         .collect();
-    let rank = below.partition_point(|&below| below <= u * sum).min(k - 1);
+    // The nucleus: up to the first rank with which the sum reaches the share.
+    let last = below
+        .partition_point(|&below| below < top_p * sum)
+        .min(k - 1);
+    let sum = below[last];
+    let rank = below.partition_point(|&below| below <= u * sum).min(last);
     ranked[rank].1 as i32
 }
 
@@ -216,20 +269,27 @@ mod tests {
             (0.76, 3),
             (0.999, 3),
         ] {
-            assert_eq!(top_k_draw(&logits, 3, 1.0, u), token, "u = {u}");
+            assert_eq!(draw_ranked(&logits, 3, 1.0, 1.0, u), token, "u = {u}");
         }
-        assert_eq!(top_k_draw(&logits, 1, 1.0, 0.999), 1);
-        assert_eq!(top_k_draw(&logits, 99, 1.0, 0.999), 3);
+        assert_eq!(draw_ranked(&logits, 1, 1.0, 1.0, 0.999), 1);
+        assert_eq!(draw_ranked(&logits, 99, 1.0, 1.0, 0.999), 3);
+        // Half is reached with one code, three quarters with two.
+        for (top_p, u, token) in [
+            (0.5, 0.99, 1),
+            (0.6, 0.66, 1),
+            (0.6, 0.67, 0),
+            (0.75, 0.99, 0),
+        ] {
+            let drawn = draw_ranked(&logits, 3, top_p, 1.0, u);
+            assert_eq!(drawn, token, "p = {top_p}, u = {u}");
+        }
         // A low temperature sharpens: 2⁴ : 1 : 1.
-        assert_eq!(top_k_draw(&logits, 3, 0.25, 0.88), 1);
+        assert_eq!(draw_ranked(&logits, 3, 1.0, 0.25, 0.88), 1);
     }
 
     #[test]
     fn gumbel_max_draws_in_proportion() {
-        let sampler = Sampler {
-            choice: Choice::default(),
-            uniforms: KeyedUniforms { seeds: vec![1] },
-        };
+        let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds: vec![1] });
         let logits = [3f32.ln(), 0.0];
         let mut scratch = Vec::new();
         let zeros = (0..4000)

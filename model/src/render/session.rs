@@ -13,6 +13,7 @@ use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
 use super::ncp::PatchKeyValues;
 use super::norm::normalize;
+use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
 use super::transformer::Renderer;
 use crate::patch::{Order, PatchIndex, Step};
@@ -77,13 +78,17 @@ pub struct Session {
     pub(super) device: Device,
     /// Place embeddings of each order, `[m, d]`.
     pub(super) places: [Tensor<2>; 4],
-    /// Projected text of every layer, `[b, heads, t, 64]`.
-    pub(super) text: Vec<Option<KeyValues>>,
+    /// What the patches are told.
+    pub(super) text: Texts,
+    pub(super) guidance: Option<Guidance>,
     /// Query, key and value projections of every layer in one matrix: the token loop is bound by
     /// calls and by reading weights, not by arithmetic.
     pub(super) fused: Vec<Fused>,
     /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
     head: Tensor<2>,
+    /// Pictures painted at once.
+    pub(super) pictures: usize,
+    /// Rows of a batch: one for each picture, two with guidance.
     pub(super) batch: usize,
 }
 
@@ -122,47 +127,54 @@ impl Fused {
 }
 
 impl Session {
-    /// Prepares a renderer for `batch` pictures.
+    /// Prepares a renderer to paint several pictures at once.
     ///
-    /// # Shapes
-    /// text `[batch, t, d_text]`: CLIP states; needed by, and only looked at in, a conditional model
-    /// (without a prompt, the states of the empty string).
+    /// A prompt and guidance are needed by, and only looked at in, a conditional model. With
+    /// guidance each picture is rendered twice, as one batch.
     ///
     /// # Panics
-    /// When a conditional model is given no text.
+    /// When a conditional model is given no prompt.
     pub fn new(
         renderer: &Renderer,
         config: &RendererConfig,
-        text: Option<Tensor<3>>,
-        batch: usize,
+        prompt: Option<Prompt>,
+        guidance: Option<Guidance>,
+        pictures: usize,
     ) -> Self {
         let renderer = renderer.valid();
         let device = renderer.tok_emb.weight.val().device();
         let places = Order::ALL.map(|order| renderer.place_embedding(order, config.patch));
-        let text = renderer.project_text(text.as_ref());
-        let project = |y: &Tensor<3>, layer: &Block| layer.project_text(y.clone());
-        let text = renderer
-            .layers
-            .iter()
-            .map(|layer| text.as_ref().and_then(|y| project(y, layer)))
-            .collect();
         let fused = renderer.layers.iter().map(Fused::new).collect();
         let head = owned(renderer.tok_emb.weight.val().transpose());
-        Self {
+        let guidance = guidance.filter(|_| config.d_text.is_some());
+        let mut session = Self {
+            batch: pictures * if guidance.is_some() { 2 } else { 1 },
             renderer,
             config: config.clone(),
             device,
             places,
-            text,
+            text: Texts::None,
+            guidance,
             fused,
             head,
-            batch,
+            pictures,
+        };
+        if config.d_text.is_some() {
+            let prompt = prompt.expect("a conditional model is given a prompt");
+            session.text = match prompt {
+                Prompt::ByPatch(text) => Texts::ByPatch(text),
+                Prompt::Same(text) => {
+                    let layers = session.project_text(session.with_negative(text));
+                    Texts::Same(layers.into_iter().flatten().collect())
+                }
+            };
         }
+        session
     }
 
     /// Gives the number of pictures painted at once.
-    pub fn batch(&self) -> usize {
-        self.batch
+    pub fn pictures(&self) -> usize {
+        self.pictures
     }
 
     /// Gives the architecture.
@@ -206,7 +218,7 @@ impl Session {
             .flat_map(|job| job.given.iter().copied())
             .collect();
         assert!(!ids.contains(&TokenGrid::UNKNOWN), "all tokens are given");
-        let ids = self.token_tensor(&ids, m);
+        let ids = self.token_tensor(&self.for_rows(&ids, m), m);
         let mut z = self.renderer.tok_emb.forward(ids) + self.wave_places(jobs);
         let causal = match self.config.decoding {
             Decoding::Ar => {
@@ -247,12 +259,11 @@ impl Session {
         causal: bool,
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let mut inputs = Vec::with_capacity(self.renderer.layers.len());
-        let padding = self.padding(jobs);
+        let (padding, texts) = (self.padding(jobs), self.wave_texts(jobs));
         for (l, layer) in self.renderer.layers.iter().enumerate() {
             inputs.push(z.clone());
             let context = self.context(l, jobs, padding.as_ref());
-            let text = self.wave_text(l, jobs.len());
-            z = layer.forward(z, context.as_ref(), causal, text.as_ref());
+            z = layer.forward(z, context.as_ref(), causal, texts[l].as_ref());
         }
         (z, inputs)
     }

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, Tolerance};
 
-use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uniforms};
+use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uncover, Uniforms, Unmasking};
 use super::*;
 use crate::patch::{Extent, GridSize, Order, PatchRect, Route, TokenSize};
 
@@ -99,12 +99,12 @@ fn paint(
     seeds: &[u64],
     grid: &mut TokenGrid,
 ) -> Vec<PatchKeyValues> {
-    let sampler = Sampler {
-        choice: Choice::default(),
-        uniforms: KeyedUniforms {
+    let sampler = Sampler::new(
+        Choice::default(),
+        KeyedUniforms {
             seeds: seeds.to_vec(),
         },
-    };
+    );
     let mut pool: Ncp<PatchKeyValues> = Ncp::default();
     let mut all = Vec::new();
     for (position, step) in route.steps().iter().enumerate() {
@@ -169,7 +169,7 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
     for config in kinds() {
         let renderer = renderer(&config);
         let (route, text) = (circle(), text(&config, 1));
-        let session = Session::new(&renderer, &config, text.clone(), 1);
+        let session = Session::new(&renderer, &config, text.clone().map(Prompt::Same), None, 1);
         let mut grid = start(&route, 1);
         let written = paint(&session, &route, &[3], &mut grid);
         let mut pool: Ncp<PatchCache> = Ncp::default();
@@ -212,7 +212,7 @@ fn pictures_of_a_batch_do_not_see_each_other() {
         let (route, both) = (circle(), text(&config, 2));
         let mut grid = start(&route, 2);
         paint(
-            &Session::new(&renderer, &config, both.clone(), 2),
+            &Session::new(&renderer, &config, both.clone().map(Prompt::Same), None, 2),
             &route,
             &[3, 4],
             &mut grid,
@@ -221,7 +221,7 @@ fn pictures_of_a_batch_do_not_see_each_other() {
             let text = both.clone().map(|text| text.narrow(0, picture, 1));
             let mut alone = start(&route, 1);
             paint(
-                &Session::new(&renderer, &config, text, 1),
+                &Session::new(&renderer, &config, text.map(Prompt::Same), None, 1),
                 &route,
                 &[seed],
                 &mut alone,
@@ -238,7 +238,13 @@ fn pictures_of_a_batch_do_not_see_each_other() {
 fn given_tokens_stay() {
     for config in kinds() {
         let renderer = renderer(&config);
-        let session = Session::new(&renderer, &config, text(&config, 1), 1);
+        let session = Session::new(
+            &renderer,
+            &config,
+            text(&config, 1).map(Prompt::Same),
+            None,
+            1,
+        );
         let route = circle();
         let mut grid = start(&route, 1);
         let given = [(0, 0, 7), (0, 11, 3), (5, 4, 19)];
@@ -299,4 +305,108 @@ fn caches_are_off_the_graph() {
                 .all(|states| !states.is_autodiff())
         );
     }
+}
+
+/// Paints a circle and gives its tokens.
+fn tokens(session: &Session, seeds: &[u64]) -> Vec<i32> {
+    let route = circle();
+    let mut grid = start(&route, session.pictures());
+    paint(session, &route, seeds, &mut grid);
+    grid.codes().to_vec()
+}
+
+#[test]
+fn guidance_goes_from_the_negative_text_to_the_text_and_beyond() {
+    for decoding in [Decoding::Ar, Decoding::Nar, Decoding::Pnar] {
+        let config = config(decoding, Feed::Pre, Some(8));
+        let renderer = renderer(&config);
+        let texts = text(&config, 3).expect("conditional");
+        let part = |n: usize, count: usize| texts.clone().narrow(0, n, count);
+        let session = |n: usize, count: usize, scale: Option<f64>| {
+            let guidance = scale.map(|scale| Guidance {
+                negative: part(2, 1),
+                scale,
+            });
+            Session::new(
+                &renderer,
+                &config,
+                Some(Prompt::Same(part(n, count))),
+                guidance,
+                count,
+            )
+        };
+        let plain = tokens(&session(0, 1, None), &[5]);
+        assert_eq!(tokens(&session(0, 1, Some(1.0)), &[5]), plain);
+        let negative = tokens(&session(2, 1, None), &[5]);
+        assert_ne!(negative, plain);
+        assert_eq!(tokens(&session(0, 1, Some(0.0)), &[5]), negative);
+        let beyond = tokens(&session(0, 1, Some(4.0)), &[5]);
+        assert!(beyond != plain && beyond != negative);
+        // Two pictures of a batch get what each would get alone.
+        let both = tokens(&session(0, 2, Some(4.0)), &[5, 6]);
+        let second = tokens(&session(1, 1, Some(4.0)), &[6]);
+        assert_eq!(both, [beyond, second].concat());
+    }
+}
+
+#[test]
+fn every_patch_may_be_told_something_else() {
+    let config = config(Decoding::Ar, Feed::Pre, Some(8));
+    let renderer = renderer(&config);
+    let texts = text(&config, 2).expect("conditional");
+    let part = |n: usize| texts.clone().narrow(0, n, 1);
+    let told = |of: fn(usize) -> usize| {
+        let texts = texts.clone();
+        let text = move |index: crate::patch::PatchIndex| texts.clone().narrow(0, of(index.w), 1);
+        let guidance = Guidance {
+            negative: part(1),
+            scale: 2.0,
+        };
+        let prompt = Some(Prompt::ByPatch(Box::new(text)));
+        tokens(
+            &Session::new(&renderer, &config, prompt, Some(guidance), 1),
+            &[5],
+        )
+    };
+    let guidance = Guidance {
+        negative: part(1),
+        scale: 2.0,
+    };
+    let same = Session::new(
+        &renderer,
+        &config,
+        Some(Prompt::Same(part(0))),
+        Some(guidance),
+        1,
+    );
+    assert_eq!(told(|_| 0), tokens(&same, &[5]));
+    assert_ne!(told(|w| w % 2), tokens(&same, &[5]));
+}
+
+#[test]
+fn pnar_uncovers_in_as_many_rounds_as_asked_for_and_by_either_rule() {
+    let config = config(Decoding::Pnar, Feed::Pre, None);
+    let renderer = renderer(&config);
+    let session = Session::new(&renderer, &config, None, None, 1);
+    let route = circle();
+    let step = &route.steps()[0];
+    let write = |rounds: usize, first: Uncover| {
+        let mut sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds: vec![2] });
+        sampler.unmasking = Unmasking { rounds, first };
+        let given = vec![-1, 7, -1, -1, 3, -1];
+        let jobs = [PatchJob::new(step, Vec::new(), given)];
+        session.write(&jobs, &sampler).remove(0)
+    };
+    for first in [Uncover::Surest, Uncover::Spread] {
+        for rounds in [1, 2, 6, 30] {
+            let written = write(rounds, first);
+            assert_eq!((written[1], written[4]), (7, 3), "given tokens stay");
+            assert!(
+                written.iter().all(|code| (0..24).contains(code)),
+                "{written:?}"
+            );
+        }
+    }
+    assert_ne!(write(1, Uncover::Spread), write(4, Uncover::Spread));
+    assert_ne!(write(4, Uncover::Surest), write(4, Uncover::Spread));
 }

@@ -135,17 +135,6 @@ impl Session {
         Tensor::cat(jobs.iter().map(of).collect(), 0)
     }
 
-    /// Gives the projected text of layer `l` for every patch of a wave of `g`.
-    pub(super) fn wave_text(&self, l: usize, g: usize) -> Option<KeyValues> {
-        self.text[l].as_ref().map(|text| match g {
-            1 => text.clone(),
-            _ => KeyValues {
-                keys: text.keys.clone().repeat_dim(0, g),
-                values: text.values.clone().repeat_dim(0, g),
-            },
-        })
-    }
-
     /// Splits the keys and values of a wave into caches of its patches.
     pub(super) fn split_wave(&self, layers: Vec<KeyValues>, g: usize) -> Vec<PatchKeyValues> {
         let own = |x: &Tensor<4>, g: usize| {

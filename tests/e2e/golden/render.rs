@@ -11,7 +11,7 @@ use nuwa_infer::engine;
 use nuwa_model::patch::{Extent, Route, Schedule, TokenSize};
 use nuwa_model::render::sampling::{Choice, Draw, Sampler, Uniforms};
 use nuwa_model::render::{
-    Decoding, Feed, Ncp, Renderer, RendererConfig, Session, TokenGrid, Transfer,
+    Decoding, Feed, Ncp, Prompt, Renderer, RendererConfig, Session, TokenGrid, Transfer,
 };
 use nuwa_train::adam::Adam;
 use nuwa_train::render::{PatchItem, RenderBatch, RenderTask, render_and_optimize};
@@ -252,11 +252,13 @@ pub(super) fn generate(case: &Case) -> Outputs {
     let device = test_device();
     let (config, renderer) = load(case, &device);
     let batch = batch(case, &config, &device);
-    let session = Session::new(&renderer, &config, batch.text.clone(), batch.tokens.batch());
+    let prompt = batch.text.clone().map(Prompt::Same);
+    let session = Session::new(&renderer, &config, prompt, None, batch.tokens.batch());
     let choice = match case.get::<String>("/sampling").as_str() {
         "greedy" => Choice::Greedy,
         _ => Choice::Drawn {
             top_k: case.get("/top_k"),
+            top_p: 1.0,
             temperature: 1.0,
         },
     };
@@ -264,7 +266,7 @@ pub(super) fn generate(case: &Case) -> Outputs {
         values: case.find_input("uniforms"),
         route: &batch.route,
     };
-    let sampler = Sampler { choice, uniforms };
+    let sampler = Sampler::new(choice, uniforms);
     // The case gives tokens everywhere; only those of known patches may be looked at.
     let mut tokens = TokenGrid::unknown(batch.tokens.batch(), batch.tokens.size());
     for step in batch.route.steps().iter().filter(|step| step.known) {
