@@ -7,6 +7,7 @@ pub mod engine;
 pub mod given;
 pub mod model_run;
 pub mod painting;
+pub mod prompts;
 pub mod request;
 pub mod task;
 pub mod token_file;

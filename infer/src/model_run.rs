@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use nuwa_data::Picture;
 use nuwa_model::checkpoint;
+use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::{Renderer, RendererConfig};
 use nuwa_model::vqgan::tiled::{Tiling, Window};
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
@@ -29,8 +30,16 @@ pub enum RunError {
         vqgan: usize,
     },
     /// A renderer that is told what to paint in words.
-    #[error("this renderer needs text, which only models without text can do without")]
+    #[error("the renderer is told in words what to paint, but the run has no `text` network")]
     NeedsText,
+    /// A text network whose states the renderer does not read.
+    #[error("the renderer reads text states of width {renderer}, the text network has {text}")]
+    TextWidth {
+        /// Width the renderer reads.
+        renderer: usize,
+        /// Width of the states.
+        text: usize,
+    },
     /// More codes than a token file can tell apart.
     #[error("a codebook of {0} codes; token files take up to 65534")]
     TooManyCodes(usize),
@@ -50,9 +59,43 @@ pub struct ModelRun {
     pub renderer: Renderer,
     /// Its architecture.
     pub renderer_config: RendererConfig,
+    /// What reads prompts, if the renderer is told in words.
+    pub text: Option<TextEncoder>,
     /// Under which terms its weights may be used.
     pub licence: String,
     device: Device,
+}
+
+/// Reads texts.
+#[derive(Debug)]
+pub struct TextEncoder {
+    tower: ClipText,
+    tokenizer: ClipTokenizer,
+    device: Device,
+}
+
+impl TextEncoder {
+    fn load(folder: &Path, d_text: usize, device: &Device) -> Result<Self, RunError> {
+        if !folder.exists() {
+            return Err(RunError::NeedsText);
+        }
+        let (tower, config, _) = checkpoint::load::<ClipText>(folder, device)?;
+        let (renderer, text) = (d_text, config.hidden_size);
+        if renderer != text {
+            return Err(RunError::TextWidth { renderer, text });
+        }
+        Ok(Self {
+            tower,
+            tokenizer: ClipTokenizer::new(),
+            device: device.clone(),
+        })
+    }
+
+    /// Gives the states of texts, `[b, 77, d_text]`.
+    pub fn states(&self, texts: &[&str]) -> Tensor<3> {
+        self.tower
+            .forward(self.tokenizer.batch(texts, &self.device))
+    }
 }
 
 impl ModelRun {
@@ -71,9 +114,10 @@ impl ModelRun {
         if vqgan_config.n_codes >= usize::from(UNKNOWN) {
             return Err(RunError::TooManyCodes(vqgan_config.n_codes));
         }
-        if renderer_config.d_text.is_some() {
-            return Err(RunError::NeedsText);
-        }
+        let text = match renderer_config.d_text {
+            None => None,
+            Some(d_text) => Some(TextEncoder::load(&folder.join("text"), d_text, device)?),
+        };
         if renderer_config.patch.f != 1 {
             return Err(RunError::Frames(renderer_config.patch.f));
         }
@@ -82,6 +126,7 @@ impl ModelRun {
             vqgan_config,
             renderer,
             renderer_config,
+            text,
             licence: header.licence,
             device: device.clone(),
         })
@@ -110,6 +155,10 @@ impl ModelRun {
         Model {
             vqgan: checkpoint::fingerprint(&self.vqgan),
             renderer: checkpoint::fingerprint(&self.renderer),
+            text: self
+                .text
+                .as_ref()
+                .map(|text| checkpoint::fingerprint(&text.tower)),
             licence: self.licence.clone(),
             stride: self.vqgan_config.stride(),
             n_codes: self.vqgan_config.n_codes,

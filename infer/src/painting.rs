@@ -1,16 +1,17 @@
 //! A painting from its request to its tokens: begun, or gone on with from its token file.
 
-use std::ops::ControlFlow;
+mod fill;
+
+pub use fill::{Progress, fill};
+
 use std::path::{Path, PathBuf};
 
 use nuwa_data::Picture;
 use nuwa_data::image::MOST_PIXELS;
-use nuwa_model::patch::{PatchIndex, Route, Schedule};
-use nuwa_model::render::sampling::{KeyedUniforms, Sampler};
-use nuwa_model::render::{Session, TokenGrid};
+use nuwa_model::patch::{Route, Step};
+use nuwa_model::render::TokenGrid;
 use thiserror::Error;
 
-use crate::engine;
 use crate::given::Given;
 use crate::model_run::ModelRun;
 use crate::request::Header;
@@ -78,17 +79,6 @@ pub struct Painting {
     /// What was wrong behind them in the file.
     pub damage: Option<Damage>,
     file: Option<TokenFile>,
-}
-
-/// A finished wave, for whoever watches.
-#[derive(Debug)]
-pub struct Progress {
-    /// Patches of the wave that were written.
-    pub n_written: usize,
-    /// Level of the wave.
-    pub level: usize,
-    /// Caches held by the pool.
-    pub pool: usize,
 }
 
 impl Painting {
@@ -292,84 +282,20 @@ impl Painting {
 
     /// Gives the number of patches that are not finished.
     pub fn n_open(&self) -> usize {
-        let patch = self.header.model.patch;
-        let is_open = |index: PatchIndex, order| {
-            self.tokens
-                .cut(index, order, patch)
-                .contains(&TokenGrid::UNKNOWN)
-        };
-        let steps = self.route.steps().iter();
-        steps.filter(|step| is_open(step.index, step.order)).count()
+        self.unfinished()
+            .into_iter()
+            .filter(|&is_open| is_open)
+            .count()
     }
 
-    /// Paints what is open, at most `parallel` patches at once. Every patch is in the file before
-    /// `report` hears of it; `report` may stop the painting.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn paint(
-        &mut self,
-        run: &ModelRun,
-        parallel: usize,
-        mut report: impl FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(), PaintingError> {
-        let request = &self.header.request;
-        let session = Session::new(&run.renderer, &run.renderer_config, None, None, 1);
-        let sampler = Sampler::new(
-            request.sampling.choice(),
-            KeyedUniforms {
-                seeds: vec![request.seed],
-            },
-        );
-        let schedule = Schedule::levels(&self.route, parallel);
-        let (route, patch, file) = (&self.route, self.header.model.patch, &mut self.file);
-        let mut is_open: Vec<bool> = {
-            let open = |index, order| {
-                self.tokens
-                    .cut(index, order, patch)
-                    .contains(&TokenGrid::UNKNOWN)
-            };
-            route
-                .steps()
-                .iter()
-                .map(|step| open(step.index, step.order))
-                .collect()
-        };
-        let mut failed = None;
-        engine::paint(
-            &session,
-            route,
-            &schedule,
-            &sampler,
-            &mut self.tokens,
-            |painted| {
-                let mut n_written = 0;
-                for &position in painted.steps.iter().filter(|&&position| is_open[position]) {
-                    let step = &route.steps()[position];
-                    let codes = painted.tokens.cut(step.index, step.order, patch);
-                    let tokens = codes.into_iter().map(stored).collect();
-                    let record = Record { position, tokens };
-                    if let Err(error) = file.as_mut().map_or(Ok(()), |file| file.add(&record)) {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                    n_written += 1;
-                }
-                painted
-                    .steps
-                    .iter()
-                    .for_each(|&position| is_open[position] = false);
-                report(Progress {
-                    n_written,
-                    level: route.steps()[painted.steps[0]].level,
-                    pool: painted.pool,
-                })
-            },
-        );
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        Ok(file.as_mut().map_or(Ok(()), TokenFile::sync)?)
+    /// Tells for each step of the route whether its patch is not finished.
+    fn unfinished(&self) -> Vec<bool> {
+        let patch = self.header.model.patch;
+        let codes = |step: &Step| self.tokens.cut(step.index, step.order, patch);
+        let steps = self.route.steps().iter();
+        steps
+            .map(|step| codes(step).contains(&TokenGrid::UNKNOWN))
+            .collect()
     }
 }
 

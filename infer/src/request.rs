@@ -3,10 +3,11 @@
 //! It heads every token file, so that the same command goes on with it and another one does not.
 
 use nuwa_model::patch::{Extent, TokenSize};
-use nuwa_model::render::sampling::Choice;
+use nuwa_model::render::sampling::{Choice, Uncover, Unmasking};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::prompts::Span;
 use crate::task::{PointPx, RegionPx, RouteKind, SizePx, TaskKind};
 
 /// A painting as it was asked for.
@@ -28,6 +29,18 @@ pub struct Request {
     /// SHA-256 of the given mask's file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mask: Option<String>,
+    /// What is painted, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prompt: Option<String>,
+    /// What it changes to along the painting, instead.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub prompts: Vec<Span>,
+    /// What is not wanted, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub negative: Option<String>,
+    /// How far beyond the prompt's own logits, away from the negative one's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guidance: Option<f64>,
     /// Regions that were painted again afterwards, each with another seed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub repainted: Vec<RegionPx>,
@@ -39,14 +52,40 @@ pub struct Request {
     pub sampling: Sampling,
 }
 
+impl Request {
+    /// Tells whether anything is said in words.
+    pub fn is_told(&self) -> bool {
+        self.prompt.is_some()
+            || !self.prompts.is_empty()
+            || self.negative.is_some()
+            || self.guidance.is_some()
+    }
+}
+
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// AR draws from this many of the likeliest codes.
     pub top_k: usize,
+    /// The likeliest of these that together have this probability are enough.
+    pub top_p: f64,
     /// Divides the scores before drawing.
     pub temperature: f64,
+    /// Rounds of P-NAR for each patch.
+    pub steps: usize,
+    /// Which places P-NAR uncovers first.
+    pub unmask: Unmask,
+}
+
+/// Which places P-NAR uncovers first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unmask {
+    /// Those it is surest of.
+    Confidence,
+    /// Those spread widest.
+    Halton,
 }
 
 impl Sampling {
@@ -54,8 +93,19 @@ impl Sampling {
     pub fn choice(&self) -> Choice {
         Choice::Drawn {
             top_k: self.top_k,
-            top_p: 1.0,
+            top_p: self.top_p,
             temperature: self.temperature,
+        }
+    }
+
+    /// Gives how P-NAR goes.
+    pub fn unmasking(&self) -> Unmasking {
+        Unmasking {
+            rounds: self.steps,
+            first: match self.unmask {
+                Unmask::Confidence => Uncover::Surest,
+                Unmask::Halton => Uncover::Spread,
+            },
         }
     }
 }
@@ -68,6 +118,9 @@ pub struct Model {
     pub vqgan: String,
     /// Fingerprint of the renderer.
     pub renderer: String,
+    /// Fingerprint of the text network, if the renderer is told in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub text: Option<String>,
     /// Under which terms the weights, and what they paint, may be used.
     pub licence: String,
     /// Pixels per token and axis.

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::render::Decoding;
 
+use crate::request::Unmask;
 use crate::task::{PointPx, RegionPx, RouteKind, SizePx};
 
 /// Paint with the networks of NUWA-Infinity.
@@ -65,6 +66,32 @@ pub(super) struct Brush {
     /// Divides the scores before drawing; below 1 is calmer.
     #[arg(long, default_value_t = 1.0, value_parser = temperature)]
     pub(super) temperature: f64,
+    /// AR draws from the likeliest of those codes that together have this probability.
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    pub(super) top_p: f64,
+    /// Rounds in which P-NAR writes a patch.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) steps: u32,
+    /// Which places P-NAR uncovers first: those it is surest of, or those spread widest.
+    #[arg(long, value_enum, default_value_t = Unmask::Confidence)]
+    pub(super) unmask: Unmask,
+    /// What to paint, in words, for models that were trained with captions.
+    #[arg(long)]
+    pub(super) prompt: Option<String>,
+    /// A TOML file of prompts that change along the painting: [[prompt]] with text, x = [FROM, TO] or
+    /// rect = "X,Y,WxH", and frames = [FROM, TO].
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(super) prompts: Option<PathBuf>,
+    /// What not to paint, in words; needs --guidance.
+    #[arg(long, requires = "guidance")]
+    pub(super) negative_prompt: Option<String>,
+    /// How strongly the prompt counts (classifier-free guidance, at twice the time); 1 is as
+    /// trained, 3 to 8 is usual.
+    #[arg(long, value_parser = guidance)]
+    pub(super) guidance: Option<f64>,
+    /// Pictures painted at once, each with a seed of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) n: u32,
     /// Refuse the model unless it decodes like this: ar, nar or pnar.
     #[arg(long)]
     pub(super) renderer: Option<Decoding>,
@@ -204,5 +231,23 @@ fn temperature(text: &str) -> Result<f64, String> {
         Ok(number)
     } else {
         Err("must be above 0".into())
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err("must be above 0 and at most 1".into())
+    }
+}
+
+fn guidance(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1000.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("must lie between 0 and 1000".into())
     }
 }

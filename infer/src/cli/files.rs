@@ -59,17 +59,18 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     let run = load(&args.common, None)?;
     let file = outputs.tokens.as_deref();
     let seed = args.seed.unwrap_or_else(rand::random);
-    let mut edited = Painting::edit(&run, &args.file, args.region, seed, file)?;
+    let mut edited = [Painting::edit(&run, &args.file, args.region, seed, file)?];
+    let files: Vec<_> = file.into_iter().collect();
     fill(
         &run,
         &mut edited,
-        file,
+        &files,
         args.parallel as usize,
         &args.common,
     )?;
     write(
         &run,
-        &edited,
+        &edited[0],
         &outputs.pixels,
         args.blend as usize,
         args.common.quiet,
@@ -119,6 +120,14 @@ fn about(path: &Path, header: &Header) -> String {
     ];
     if let Some(at) = request.at {
         lines.push(format!("picture     at {at}, kept bit for bit"));
+    }
+    let prompts = request.prompts.iter().map(|span| &span.text);
+    for prompt in request.prompt.iter().chain(prompts) {
+        lines.push(format!("prompt      {prompt}"));
+    }
+    if let Some(scale) = request.guidance {
+        let negative = request.negative.as_deref().unwrap_or("");
+        lines.push(format!("guidance    {scale}, away from {negative:?}"));
     }
     for region in &request.repainted {
         lines.push(format!("repainted   {region}"));

@@ -15,10 +15,11 @@ use super::{Misuse, load};
 use crate::canvas;
 use crate::given::Given;
 use crate::model_run::ModelRun;
-use crate::painting::Painting;
+use crate::painting::{self, Painting};
+use crate::prompts;
 use crate::request::{Header, Request, Sampling};
 use crate::task::{PointPx, RouteKind, SizePx, TaskKind};
-use crate::token_file::{self, Start};
+use crate::token_file::{self, Damage, Start};
 
 /// Where a painting goes.
 pub(super) struct Outputs {
@@ -42,6 +43,22 @@ impl Outputs {
         }
         let tokens = tokens.into_iter().next();
         Ok(Self { tokens, pixels })
+    }
+
+    /// Gives the paths of one of several paintings: name-1.png and so on.
+    fn numbered(&self, number: usize, of: usize) -> Self {
+        let path = |path: &PathBuf| {
+            if of == 1 {
+                return path.clone();
+            }
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let ending = path.extension().unwrap_or_default().to_string_lossy();
+            path.with_file_name(format!("{stem}-{number}.{ending}"))
+        };
+        Self {
+            tokens: self.tokens.as_ref().map(path),
+            pixels: self.pixels.iter().map(path).collect(),
+        }
     }
 }
 
@@ -70,7 +87,12 @@ pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
     size.check()?;
     let outputs = Outputs::check(&args.brush.out, size)?;
     let request = request(TaskKind::Paint, size, &args.brush);
-    perform(request, None, None, outputs, &args.brush, &args.common)
+    let task = Task {
+        request,
+        picture: None,
+        mask: None,
+    };
+    perform(task, &outputs, &args.brush, &args.common)
 }
 
 pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
@@ -97,14 +119,12 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     request.at = Some(at);
     request.picture = Some(picture.hash.clone());
     request.mask = mask.as_ref().map(|mask| mask.hash.clone());
-    perform(
+    let task = Task {
         request,
-        Some(picture),
+        picture: Some(picture),
         mask,
-        outputs,
-        &args.brush,
-        &args.common,
-    )
+    };
+    perform(task, &outputs, &args.brush, &args.common)
 }
 
 fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
@@ -115,32 +135,94 @@ fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
         at: None,
         picture: None,
         mask: None,
+        prompt: brush.prompt.clone(),
+        prompts: Vec::new(),
+        negative: brush.negative_prompt.clone(),
+        guidance: brush.guidance,
         repainted: Vec::new(),
         route: brush.route.kind().unwrap_or(RouteKind::Sweep),
-        seed: brush.seed.unwrap_or_else(rand::random),
+        seed: 0,
         sampling: Sampling {
             top_k: brush.top_k as usize,
+            top_p: brush.top_p,
             temperature: brush.temperature,
+            steps: brush.steps as usize,
+            unmask: brush.unmask,
         },
     }
 }
 
-/// Paints what was asked for, or goes on with it, and writes it.
-fn perform(
-    mut request: Request,
+/// What was given with a request.
+struct Task {
+    request: Request,
     picture: Option<GivenFile>,
     mask: Option<GivenFile>,
-    outputs: Outputs,
+}
+
+/// Paints what was asked for, or goes on with it, and writes it.
+fn perform(
+    mut task: Task,
+    outputs: &Outputs,
     brush: &Brush,
     common: &Common,
 ) -> anyhow::Result<()> {
-    let given = picture.as_ref().zip(request.at).map(|(picture, at)| {
-        let mask = mask.as_ref().map(|mask| &mask.picture);
-        Given::new(picture.picture.clone(), mask, at, request.size)
-    });
-    let given = given.transpose()?;
+    if let Some(path) = &brush.prompts {
+        task.request.prompts = prompts::read(path).map_err(|error| Misuse(format!("{error:#}")))?;
+    }
     let run = load(common, brush.renderer)?;
-    let file = outputs.tokens.as_deref();
+    if run.text.is_none() && task.request.is_told() {
+        let text =
+            "the model was trained without captions: --prompt and --guidance mean nothing to it";
+        return Err(Misuse(text.into()).into());
+    }
+    let n = brush.n as usize;
+    let outputs: Vec<Outputs> = (1..=n).map(|number| outputs.numbered(number, n)).collect();
+    let mut paintings = Vec::with_capacity(n);
+    for (number, outputs) in outputs.iter().enumerate() {
+        // Without a seed the first is drawn, or the file's; the others follow it.
+        let drawn = paintings
+            .first()
+            .map(|first: &Painting| first.header.request.seed);
+        let seed = brush
+            .seed
+            .or(drawn)
+            .map(|seed| seed.wrapping_add(number as u64));
+        paintings.push(begin(&run, &task, seed, outputs.tokens.as_deref(), brush)?);
+    }
+    let files: Vec<&Path> = outputs
+        .iter()
+        .filter_map(|outputs| outputs.tokens.as_deref())
+        .collect();
+    fill(
+        &run,
+        &mut paintings,
+        &files,
+        brush.parallel as usize,
+        common,
+    )?;
+    for (painting, outputs) in paintings.iter().zip(&outputs) {
+        write(
+            &run,
+            painting,
+            &outputs.pixels,
+            brush.blend as usize,
+            common.quiet,
+        )?;
+        say_paths(outputs.tokens.as_deref(), &outputs.pixels);
+    }
+    Ok(())
+}
+
+/// Begins one painting, or takes it from its file.
+fn begin(
+    run: &ModelRun,
+    task: &Task,
+    seed: Option<u64>,
+    file: Option<&Path>,
+    brush: &Brush,
+) -> anyhow::Result<Painting> {
+    let mut request = task.request.clone();
+    request.seed = seed.unwrap_or_else(rand::random);
     let found = match file {
         Some(path) if !brush.force && path.exists() => Some((path, token_file::read(path)?)),
         _ => None,
@@ -148,7 +230,7 @@ fn perform(
     if let Some((_, found)) = &found {
         // What was left open then was decided, and stays.
         let theirs = &found.start.header.request;
-        request.seed = brush.seed.unwrap_or(theirs.seed);
+        request.seed = seed.unwrap_or(theirs.seed);
         request.route = brush.route.kind().unwrap_or(theirs.route);
     }
     let header = Header {
@@ -156,28 +238,30 @@ fn perform(
         model: run.model(),
         request,
     };
-    let mut painting = match found {
-        Some((path, found)) => Painting::resume(path, found, &header)?,
-        None => {
-            let start = Start {
-                header,
-                picture: picture.map(|picture| picture.bytes),
-                mask: mask.map(|mask| mask.bytes),
-                known: Vec::new(),
-            };
-            Painting::begin(&run, start, given, brush.route.kind(), file)?
-        }
+    if let Some((path, found)) = found {
+        return Ok(Painting::resume(path, found, &header)?);
+    }
+    let given = task
+        .picture
+        .as_ref()
+        .zip(task.request.at)
+        .map(|(picture, at)| {
+            let mask = task.mask.as_ref().map(|mask| &mask.picture);
+            Given::new(picture.picture.clone(), mask, at, task.request.size)
+        });
+    let start = Start {
+        header,
+        picture: task.picture.as_ref().map(|picture| picture.bytes.clone()),
+        mask: task.mask.as_ref().map(|mask| mask.bytes.clone()),
+        known: Vec::new(),
     };
-    fill(&run, &mut painting, file, brush.parallel as usize, common)?;
-    write(
-        &run,
-        &painting,
-        &outputs.pixels,
-        brush.blend as usize,
-        common.quiet,
-    )?;
-    say_paths(file, &outputs.pixels);
-    Ok(())
+    Ok(Painting::begin(
+        run,
+        start,
+        given.transpose()?,
+        brush.route.kind(),
+        file,
+    )?)
 }
 
 #[expect(clippy::print_stdout, reason = "the paths are the result")]
@@ -191,34 +275,24 @@ pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf]) {
 #[expect(clippy::print_stderr, reason = "this is the log")]
 pub(super) fn fill(
     run: &ModelRun,
-    painting: &mut Painting,
-    file: Option<&Path>,
+    paintings: &mut [Painting],
+    files: &[&Path],
     parallel: usize,
     common: &Common,
 ) -> anyhow::Result<()> {
     if !common.quiet {
         let device = device::description(&common.device.open()?);
-        let request = &painting.header.request;
-        let (size, seed, route) = (request.size, request.seed, request.route);
-        eprintln!("{size} on {device}, seed {seed}, route {route}");
-        if painting.n_found > 0 || painting.damage.is_some() {
-            let damage = match painting.damage {
-                None => "",
-                Some(token_file::Damage::Cut) => "; the patch in flight was lost",
-                Some(token_file::Damage::Changed) => {
-                    "; the next one is damaged, and painted again with what follows"
-                }
-            };
-            eprintln!("{} patches were painted before{damage}", painting.n_found);
+        for painting in paintings.iter() {
+            eprintln!("{}", about(painting, &device));
         }
     }
-    let mut watch = Watch::start(painting, common.quiet);
-    painting.paint(run, parallel, |progress| watch.see(&progress))?;
+    let mut watch = Watch::start(paintings, common.quiet);
+    painting::fill(run, paintings, parallel, |progress| watch.see(&progress))?;
     let (written, seconds) = watch.finish();
-    let open = painting.n_open();
+    let open: usize = paintings.iter().map(Painting::n_open).sum();
     if open > 0 {
         let left = format!("stopped with {open} patches to go");
-        match file {
+        match files.first() {
             Some(file) => anyhow::bail!("{left}; the same command goes on with {}", file.display()),
             None => anyhow::bail!("{left}; nothing is kept without --out FILE.nuwa"),
         }
@@ -228,6 +302,22 @@ pub(super) fn fill(
         eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
     }
     Ok(())
+}
+
+/// Says what is going to be painted, and what was found of it.
+fn about(painting: &Painting, device: &str) -> String {
+    let request = &painting.header.request;
+    let (size, seed, route) = (request.size, request.seed, request.route);
+    let mut text = format!("{size} on {device}, seed {seed}, route {route}");
+    if painting.n_found > 0 || painting.damage.is_some() {
+        let damage = match painting.damage {
+            None => "",
+            Some(Damage::Cut) => "; the patch in flight was lost",
+            Some(Damage::Changed) => "; the next is damaged, it and what follows are painted again",
+        };
+        text += &format!("\n{} patches were painted before{damage}", painting.n_found);
+    }
+    text
 }
 
 /// Decodes a painting and writes it to every path.

@@ -21,20 +21,20 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts watching. From now on an interruption ends the painting after the wave in flight.
-    pub(super) fn start(painting: &Painting, quiet: bool) -> Self {
+    pub(super) fn start(paintings: &[Painting], quiet: bool) -> Self {
         // Fails only when a handler is there already: that of an earlier painting in this process.
         let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
         STOP.store(false, Ordering::Relaxed);
         let bar = match quiet {
             true => ProgressBar::hidden(),
-            false => ProgressBar::new(painting.n_open() as u64),
+            false => ProgressBar::new(paintings.iter().map(Painting::n_open).sum::<usize>() as u64),
         };
         let template = "[{bar:40}] patch {pos} of {len}, {msg}, {eta} left";
         bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
         Self {
             bar,
             n_written: 0,
-            tokens_per_patch: painting.header.model.patch.count(),
+            tokens_per_patch: paintings[0].header.model.patch.count(),
             start: Instant::now(),
         }
     }

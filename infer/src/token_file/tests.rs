@@ -7,7 +7,7 @@ use nuwa_model::patch::{Extent, TokenSize};
 use tempfile::TempDir;
 
 use super::*;
-use crate::request::{Model, Request, Sampling};
+use crate::request::{Model, Request, Sampling, Unmask};
 use crate::task::{PointPx, RouteKind, SizePx, TaskKind};
 
 fn start() -> Start {
@@ -16,6 +16,7 @@ fn start() -> Start {
         model: Model {
             vqgan: "aa".into(),
             renderer: "bb".into(),
+            text: None,
             licence: "CC0-1.0".into(),
             stride: 8,
             n_codes: 500,
@@ -29,12 +30,19 @@ fn start() -> Start {
             at: Some(PointPx { x: 8, y: 0 }),
             picture: Some("cc".into()),
             mask: None,
+            prompt: Some("a lake".into()),
+            prompts: Vec::new(),
+            negative: None,
+            guidance: Some(2.5),
             repainted: Vec::new(),
             route: RouteKind::Paper,
             seed: u64::MAX,
             sampling: Sampling {
                 top_k: 3,
+                top_p: 0.9,
                 temperature: 0.1,
+                steps: 16,
+                unmask: Unmask::Halton,
             },
         },
     };

@@ -1,0 +1,157 @@
+//! Painting what is open, several paintings of one request at once.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+use nuwa_model::patch::{PatchIndex, Schedule};
+use nuwa_model::render::sampling::{KeyedUniforms, Sampler};
+use nuwa_model::render::{Guidance, Prompt, Session, TokenGrid};
+
+use super::{Painting, PaintingError, stored};
+use crate::engine;
+use crate::model_run::{ModelRun, TextEncoder};
+use crate::prompts::{Place, shares};
+use crate::request::Header;
+use crate::task::Layout;
+use crate::token_file::{Record, TokenFile};
+
+/// A finished wave, for whoever watches.
+#[derive(Debug)]
+pub struct Progress {
+    /// Patches of the wave that were written, over all paintings.
+    pub n_written: usize,
+    /// Level of the wave.
+    pub level: usize,
+    /// Caches held by the pool.
+    pub pool: usize,
+}
+
+/// Paints what is open, at most `parallel` patches at once. The paintings differ in their seeds
+/// only and go through the route together. Every patch is in its file before `report` hears of it;
+/// `report` may stop the painting.
+///
+/// # Errors
+/// When a file cannot be written.
+///
+/// # Panics
+/// When there is no painting, or their routes differ.
+pub fn fill(
+    run: &ModelRun,
+    paintings: &mut [Painting],
+    parallel: usize,
+    mut report: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(), PaintingError> {
+    let first = paintings.first().expect("something to paint");
+    let (route, patch) = (first.route.clone(), first.header.model.patch);
+    let session = session(run, &first.header, first.layout, paintings.len());
+    let request = &first.header.request;
+    let seeds = paintings
+        .iter()
+        .map(|painting| painting.header.request.seed);
+    let uniforms = KeyedUniforms {
+        seeds: seeds.collect(),
+    };
+    let mut sampler = Sampler::new(request.sampling.choice(), uniforms);
+    sampler.unmasking = request.sampling.unmasking();
+    let schedule = Schedule::levels(&route, parallel);
+    let all: Vec<i32> = paintings
+        .iter()
+        .flat_map(|painting| painting.tokens.codes())
+        .copied()
+        .collect();
+    let mut tokens = TokenGrid::new(paintings.len(), first.tokens.size(), all);
+    let mut open: Vec<Vec<bool>> = paintings.iter().map(Painting::unfinished).collect();
+    let mut failed = None;
+    engine::paint(
+        &session,
+        &route,
+        &schedule,
+        &sampler,
+        &mut tokens,
+        |painted| {
+            let mut n_written = 0;
+            for &position in painted.steps {
+                let step = &route.steps()[position];
+                let codes = painted.tokens.cut(step.index, step.order, patch);
+                let of_pictures = codes.chunks(patch.count());
+                for ((painting, open), codes) in
+                    paintings.iter_mut().zip(&mut open).zip(of_pictures)
+                {
+                    if !std::mem::take(&mut open[position]) {
+                        continue;
+                    }
+                    painting
+                        .tokens
+                        .paste(0, step.index, step.order, patch, codes);
+                    n_written += 1;
+                    let tokens = codes.iter().copied().map(stored).collect();
+                    let record = Record { position, tokens };
+                    let added = painting.file.as_mut().map(|file| file.add(&record));
+                    if let Some(Err(error)) = added {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            report(Progress {
+                n_written,
+                level: route.steps()[painted.steps[0]].level,
+                pool: painted.pool,
+            })
+        },
+    );
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let files = paintings
+        .iter_mut()
+        .filter_map(|painting| painting.file.as_mut());
+    Ok(files.map(TokenFile::sync).collect::<Result<(), _>>()?)
+}
+
+/// Prepares the renderer: with the request's texts, if it is one that is told in words.
+fn session(run: &ModelRun, header: &Header, layout: Layout, pictures: usize) -> Session {
+    let request = &header.request;
+    let (mut prompt, mut guidance) = (None, None);
+    if let Some(encoder) = &run.text {
+        let one = |text: &Option<String>| encoder.states(&[text.as_deref().unwrap_or("")]);
+        prompt = Some(match request.prompts.is_empty() {
+            true => Prompt::Same(one(&request.prompt).expand([pictures as i64, -1, -1])),
+            false => along(encoder, header, layout, pictures),
+        });
+        guidance = request.guidance.map(|scale| Guidance {
+            negative: one(&request.negative),
+            scale,
+        });
+    }
+    let (renderer, config) = (&run.renderer, &run.renderer_config);
+    Session::new(renderer, config, prompt, guidance, pictures)
+}
+
+/// Gives each patch the mixture of the texts that hold where it lies.
+fn along(encoder: &TextEncoder, header: &Header, layout: Layout, pictures: usize) -> Prompt {
+    let (spans, patch) = (header.request.prompts.clone(), header.model.patch);
+    let texts: Vec<&str> = spans.iter().map(|span| span.text.as_str()).collect();
+    let states = encoder.states(&texts);
+    let patch_px = (patch.w * header.model.stride) as f64;
+    Prompt::ByPatch(Box::new(move |index: PatchIndex| {
+        let middle = layout.pixel_of(
+            index.h * patch.h + patch.h / 2,
+            index.w * patch.w + patch.w / 2,
+        );
+        let place = Place {
+            x: middle.0 as f64,
+            y: middle.1 as f64,
+            frame: index.f * patch.f,
+        };
+        let shares = shares(&spans, place, patch_px);
+        let counted = shares
+            .into_iter()
+            .enumerate()
+            .filter(|(_, share)| *share > 0.0);
+        let parts = counted.map(|(n, share)| states.clone().narrow(0, n, 1) * share);
+        let mixed = parts.reduce(|sum: Tensor<3>, part| sum + part);
+        let mixed = mixed.expect("shares add up to one");
+        mixed.expand([pictures as i64, -1, -1])
+    }))
+}

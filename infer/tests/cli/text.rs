@@ -1,0 +1,162 @@
+//! Models that are told in words, several pictures at once, and other ways to draw tokens.
+
+use std::fs;
+
+use burn::tensor::Device;
+use nuwa_data::Picture;
+use nuwa_model::checkpoint::{self, Kind, Precision};
+use nuwa_model::clip::ClipTextConfig;
+use nuwa_model::render::{Decoding, RendererConfig};
+
+use super::{PAINT, Place, header, renderer, vqgan};
+
+/// A place with a run that is told in words; its weights are fresh, so texts hardly matter unless
+/// guidance makes much of them.
+fn place(decoding: Decoding) -> Place {
+    let place = Place::new();
+    let told = RendererConfig {
+        decoding,
+        d_text: Some(16),
+        ..renderer()
+    };
+    place.save("run", &vqgan(), &told);
+    let text = ClipTextConfig {
+        hidden_size: 16,
+        intermediate_size: 16,
+        num_hidden_layers: 1,
+        num_attention_heads: 1,
+        vocab_size: 49408,
+        max_position_embeddings: 77,
+    };
+    let tower = text.init(&Device::flex());
+    let folder = place.path("run").join("text");
+    checkpoint::save(
+        &tower,
+        &header(Kind::ClipText),
+        &text,
+        Precision::Half,
+        &folder,
+    )
+    .expect("saved");
+    place
+}
+
+fn picture(place: &Place, more: &str) -> Picture {
+    place.done(&format!("{PAINT} --size 48x16 --seed 1 {more}"));
+    Picture::read(&place.path("out.png")).expect("the result")
+}
+
+#[test]
+fn pictures_follow_their_prompts() {
+    for decoding in [Decoding::Ar, Decoding::Pnar] {
+        let place = place(decoding);
+        let plain = picture(&place, "");
+        assert!(
+            plain == picture(&place, "--prompt="),
+            "no prompt is the empty one"
+        );
+        let lake = picture(&place, "--prompt lake --guidance 500");
+        assert!(lake == picture(&place, "--prompt lake --guidance 500"));
+        assert!(lake != plain);
+        assert!(lake != picture(&place, "--prompt mountains --guidance 500"));
+        let without = picture(
+            &place,
+            "--prompt lake --guidance 500 --negative-prompt mountains",
+        );
+        assert!(lake != without);
+
+        let track =
+            "[[prompt]]\ntext = \"lake\"\nx = [0, 8]\n[[prompt]]\ntext = \"lake\"\nx = [40, 48]\n";
+        fs::write(place.path("track.toml"), track).expect("written");
+        let along = picture(&place, "--prompts @track.toml --guidance 500");
+        assert!(along == lake, "the same text everywhere");
+        let track = track.replacen("lake", "mountains", 1);
+        fs::write(place.path("track.toml"), track).expect("written");
+        let along = picture(&place, "--prompts @track.toml --guidance 500");
+        assert!(along != lake);
+        let info = place.done("info @out.png");
+        assert!(
+            info.contains("prompt      mountains") && info.contains("guidance    500"),
+            "{info}"
+        );
+    }
+}
+
+#[test]
+fn words_that_cannot_be_followed_are_refused() {
+    let place = place(Decoding::Ar);
+    let paint = format!("{PAINT} --size 16x16");
+    place.refused(&format!("{paint} --negative-prompt lake"), 2, "--guidance");
+    place.refused(&format!("{paint} --guidance=-1"), 2, "between 0 and 1000");
+    place.refused(
+        &format!("{paint} --prompt a --prompts @in.png"),
+        2,
+        "cannot be used with",
+    );
+    place.refused(&format!("{paint} --prompts @no.toml"), 2, "no.toml");
+    fs::write(place.path("track.toml"), "[[prompt]]\nx = [0, 8]\n").expect("written");
+    place.refused(
+        &format!("{paint} --prompts @track.toml"),
+        2,
+        "missing field `text`",
+    );
+    let text = place.path("run").join("text");
+    fs::rename(&text, place.path("moved")).expect("moved");
+    place.refused(&paint, 1, "has no `text` network");
+    let untold = Place::new();
+    untold.refused(
+        &format!("{paint} --prompt lake"),
+        2,
+        "trained without captions",
+    );
+}
+
+#[test]
+fn several_pictures_of_one_batch_are_those_of_their_seeds() {
+    let place = Place::new();
+    let words = "paint --device cpu --quiet --model @run --size 40x16";
+    let said = place.done(&format!(
+        "{words} --n 3 --seed 7 --out @all.png --out @all.nuwa"
+    ));
+    assert_eq!(said.lines().count(), 6);
+    for (number, seed) in [(1, 7), (2, 8), (3, 9)] {
+        place.done(&format!("{words} --seed {seed} --out @one.png"));
+        let read = |name: &str| fs::read(place.path(name)).expect("a picture");
+        assert!(
+            read("one.png") == read(&format!("all-{number}.png")),
+            "seed {seed}"
+        );
+        let info = place.done(&format!("info @all-{number}.nuwa"));
+        assert!(
+            info.contains(&format!("seed {seed}")) && info.contains("complete"),
+            "{info}"
+        );
+    }
+}
+
+#[test]
+fn tokens_are_drawn_as_asked_for() {
+    let place = Place::new();
+    let pnar = |more: &str| picture(&place, more);
+    let plain = pnar("");
+    assert!(plain == pnar("--steps 16 --unmask confidence"));
+    assert!(plain != pnar("--steps 2"));
+    assert!(plain != pnar("--unmask halton"));
+    place.refused(&format!("{PAINT} --size 16x16 --steps 0"), 2, "--steps");
+    for share in ["0", "1.01", "NaN"] {
+        place.refused(
+            &format!("{PAINT} --size 16x16 --top-p {share}"),
+            2,
+            "--top-p",
+        );
+    }
+    let ar = RendererConfig {
+        decoding: Decoding::Ar,
+        ..renderer()
+    };
+    place.save("run", &vqgan(), &ar);
+    let plain = picture(&place, "");
+    assert!(plain != picture(&place, "--top-p 0.2"));
+    // So small a share is greedy.
+    assert!(picture(&place, "--top-p 0.000001") == picture(&place, "--top-k 1"));
+}
