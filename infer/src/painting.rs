@@ -5,6 +5,7 @@ mod fill;
 pub use fill::{Progress, fill};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nuwa_data::Picture;
 use nuwa_data::image::MOST_PIXELS;
@@ -69,7 +70,7 @@ pub struct Painting {
     /// Where everything lies.
     pub layout: Layout,
     /// The way through the patches.
-    pub route: Route,
+    pub route: Arc<Route>,
     /// The tokens so far.
     pub tokens: TokenGrid,
     /// What was given.
@@ -112,7 +113,7 @@ impl Painting {
         Ok(Self {
             header: start.header,
             layout,
-            route,
+            route: Arc::new(route),
             tokens,
             given,
             n_found: 0,
@@ -214,7 +215,7 @@ impl Painting {
             given,
             header,
             layout,
-            route,
+            route: Arc::new(route),
             tokens,
             n_found: found.records.len(),
             damage: found.damage,
@@ -271,7 +272,7 @@ impl Painting {
         Ok(Self {
             header,
             layout: old.layout,
-            route,
+            route: Arc::new(route),
             tokens,
             given: old.given.map(|given| given.without(region)),
             n_found: 0,

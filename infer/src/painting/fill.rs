@@ -1,6 +1,7 @@
 //! Painting what is open, several paintings of one request at once.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use nuwa_model::patch::{PatchIndex, Schedule};
@@ -42,7 +43,7 @@ pub fn fill(
     mut report: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), PaintingError> {
     let first = paintings.first().expect("something to paint");
-    let (route, patch) = (first.route.clone(), first.header.model.patch);
+    let (route, patch) = (Arc::clone(&first.route), first.header.model.patch);
     let session = session(run, &first.header, first.layout, paintings.len());
     let request = &first.header.request;
     let seeds = paintings
@@ -54,13 +55,12 @@ pub fn fill(
     let mut sampler = Sampler::new(request.sampling.choice(), uniforms);
     sampler.unmasking = request.sampling.unmasking();
     let schedule = Schedule::levels(&route, parallel);
-    let all: Vec<i32> = paintings
-        .iter()
-        .flat_map(|painting| painting.tokens.codes())
-        .copied()
-        .collect();
-    let mut tokens = TokenGrid::new(paintings.len(), first.tokens.size(), all);
     let mut open: Vec<Vec<bool>> = paintings.iter().map(Painting::unfinished).collect();
+    // Moved, not copied: of a long scroll there is one grid of tokens.
+    let grids = paintings
+        .iter_mut()
+        .map(|painting| std::mem::replace(&mut painting.tokens, TokenGrid::none()));
+    let mut tokens = TokenGrid::join(grids.collect());
     let mut failed = None;
     engine::paint(
         &session,
@@ -100,6 +100,9 @@ pub fn fill(
             })
         },
     );
+    for (painting, tokens) in paintings.iter_mut().zip(tokens.split()) {
+        painting.tokens = tokens;
+    }
     if let Some(error) = failed {
         return Err(error.into());
     }

@@ -53,6 +53,36 @@ impl TokenGrid {
         Self { batch, size, codes }
     }
 
+    /// Gives a grid without tokens.
+    pub fn none() -> Self {
+        Self::unknown(0, TokenSize { f: 0, h: 0, w: 0 })
+    }
+
+    /// Puts the pictures of several grids into one. A single grid is passed on as it is.
+    ///
+    /// # Panics
+    /// When there is none, or their sizes differ.
+    pub fn join(grids: Vec<Self>) -> Self {
+        let mut grids = grids.into_iter();
+        let mut whole = grids.next().expect("at least one grid");
+        for grid in grids {
+            assert_eq!(grid.size, whole.size, "sizes of joined grids");
+            whole.batch += grid.batch;
+            whole.codes.extend(grid.codes);
+        }
+        whole
+    }
+
+    /// Gives each picture as a grid of its own.
+    pub fn split(self) -> Vec<Self> {
+        if self.batch == 1 {
+            return vec![self];
+        }
+        let codes = self.codes.chunks(self.size.count());
+        let alone = |codes: &[i32]| Self::new(1, self.size, codes.to_vec());
+        codes.map(alone).collect()
+    }
+
     /// Gives the number of pictures.
     pub fn batch(&self) -> usize {
         self.batch
@@ -169,6 +199,20 @@ impl Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grids_are_joined_and_split_again() {
+        let size = TokenSize { f: 1, h: 1, w: 3 };
+        let grid = |first: i32| TokenGrid::new(1, size, vec![first, 5, 6]);
+        let grids = vec![grid(1), grid(2), grid(3)];
+        let whole = TokenGrid::join(grids.clone());
+        assert_eq!(
+            (whole.batch(), whole.codes()),
+            (3, &[1, 5, 6, 2, 5, 6, 3, 5, 6][..])
+        );
+        assert_eq!(whole.split(), grids);
+        assert_eq!(TokenGrid::join(vec![grid(4)]).split(), [grid(4)]);
+    }
 
     #[test]
     fn a_patch_written_to_the_left_is_cut_right_to_left() {
