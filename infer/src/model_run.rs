@@ -57,8 +57,6 @@ pub enum RunError {
 /// The most values in the pixel-guided decoder's features at full resolution: 1 GiB, of which about
 /// six are in memory at once. 1448 × 1448 px with the paper's 128 channels.
 const MOST_GUIDED_VALUES: usize = 1 << 28;
-/// The most tokens of a frame it takes, for the sake of its attention: 1 GiB of scores.
-const MOST_GUIDED_TOKENS: usize = 1 << 14;
 /// The most by which its codebook may differ from the VQGAN's, as a share of it: what storing one of
 /// them in 16 bits changes stays below.
 const CODEBOOK_TOLERANCE: f32 = 1e-2;
@@ -129,8 +127,7 @@ impl ModelRun {
     /// # Errors
     /// When there is a pixel-guided decoder and its features of one frame would not fit in memory.
     pub fn check_frame(&self, size: SizePx) -> Result<(), RunError> {
-        let most_tokens = MOST_GUIDED_TOKENS * self.vqgan_config.stride().pow(2);
-        let most = most_tokens.min(MOST_GUIDED_VALUES / self.vqgan_config.ch);
+        let most = MOST_GUIDED_VALUES / self.vqgan_config.ch;
         if self.pg_vqgan.is_some() && size.w.saturating_mul(size.h) > most {
             return Err(RunError::LargeFrame { size, most });
         }

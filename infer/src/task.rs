@@ -540,6 +540,79 @@ mod tests {
         );
     }
 
+    /// A film of 3 × 2 patches a frame, with nothing known.
+    fn film(frames: usize) -> (Layout, TokenGrid) {
+        let at = PointPx { x: 0, y: 0 };
+        let layout = Layout::new(size(250, 384), at, SCALE).expect("fits");
+        let layout = layout.with_frames(frames).expect("fits");
+        (layout, TokenGrid::unknown(1, layout.tokens()))
+    }
+
+    #[test]
+    fn films_are_covered_by_whole_patches() {
+        let at = PointPx { x: 0, y: 0 };
+        let scale = Scale {
+            patch: TokenSize {
+                f: 2,
+                ..SCALE.patch
+            },
+            ..SCALE
+        };
+        let layout = Layout::new(size(640, 384), at, scale).expect("fits");
+        for (frames, f) in [(1, 1), (2, 1), (5, 3)] {
+            let film = layout.with_frames(frames).expect("fits");
+            assert_eq!(film.grid, GridSize { f, h: 3, w: 5 });
+            assert_eq!((film.frames, film.tokens().f), (frames, 2 * f));
+        }
+        assert_eq!(layout.with_frames(0), Err(TaskError::NoFrames));
+        for frames in [usize::MAX, usize::MAX / 640 / 384] {
+            let size = layout.size;
+            let expected = Err(TaskError::TooLong { size, frames });
+            assert_eq!(layout.with_frames(frames), expected);
+        }
+    }
+
+    #[test]
+    fn films_are_filled_frame_after_frame() {
+        let (layout, mut tokens) = film(3);
+        let (grid, extent) = (layout.grid, SCALE.extent);
+        let route = |tokens: &TokenGrid, kind| layout.route(tokens, kind).expect("a route");
+        // Higher than wide: the sweep goes by rows.
+        for (kind, order) in [
+            (RouteKind::Sweep, Order::RightDown),
+            (RouteKind::Paper, Order::DownRight),
+        ] {
+            let full = Route::full(grid, extent, order).expect("a route");
+            assert_eq!(route(&tokens, kind), full);
+        }
+        let per_frame = tokens.codes().len() / 3;
+        let codes = [vec![5; per_frame], vec![TokenGrid::UNKNOWN; 2 * per_frame]].concat();
+        tokens = TokenGrid::new(1, layout.tokens(), codes);
+        let continuing = Route::continuing(grid, extent, Order::DownRight, 1);
+        assert_eq!(
+            route(&tokens, RouteKind::Paper),
+            continuing.expect("a route")
+        );
+        // A hole through a film that was painted, as an edit makes it.
+        tokens = TokenGrid::new(1, layout.tokens(), vec![5; 3 * per_frame]);
+        let region = "130,0,120x8".parse().expect("a region");
+        layout.forget(&mut tokens, region).expect("inside");
+        let unknown: Vec<usize> = (0..3 * per_frame)
+            .filter(|&at| tokens.codes()[at] == TokenGrid::UNKNOWN)
+            .collect();
+        let one: Vec<usize> = (16..32).collect();
+        let each = (0..3).flat_map(|f| one.iter().map(move |at| f * per_frame + at));
+        assert_eq!(unknown, each.collect::<Vec<_>>());
+        let filling = route(&tokens, RouteKind::Sweep);
+        let open: Vec<PatchIndex> = filling
+            .steps()
+            .iter()
+            .filter(|step| !step.known)
+            .map(|step| step.index)
+            .collect();
+        assert_eq!(open, [0, 1, 2].map(|f| PatchIndex { f, h: 0, w: 1 }));
+    }
+
     proptest! {
         #[test]
         fn the_grid_covers_the_result_and_is_aligned_with_what_is_given(
