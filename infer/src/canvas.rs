@@ -9,6 +9,7 @@ use nuwa_data::{DataError, Picture};
 use nuwa_model::render::TokenGrid;
 use nuwa_model::vqgan::tiled::{Band, Sweep, Window};
 
+use crate::film;
 use crate::given::Given;
 use crate::model_run::{ModelRun, RIM, reflect};
 use crate::task::Layout;
@@ -16,8 +17,8 @@ use crate::task::Layout;
 /// Side of the squares in which the rim of what is given is looked for, in pixels.
 const TILE_PX: usize = 32;
 
-/// Decodes the tokens of one frame into a spool. Memory does not grow with the long side of the
-/// picture. What is not painted yet is black.
+/// Decodes the tokens of a picture, or of a film frame after frame, into a spool. Memory does not grow with the long side of the
+/// picture, except for frames that are guided by the one before. What is not painted yet is black.
 ///
 /// Given pixels come back bit for bit. Within `blend` tokens of them the painting is shifted
 /// towards them: by the difference between what was given and its own round trip, mirrored at the
@@ -33,14 +34,27 @@ pub fn decode(
     blend: usize,
     spool: &Spool,
 ) -> Result<(), DataError> {
-    let rim_px = blend * run.vqgan_config.stride();
-    decode_windows(run, tokens, layout, given, rim_px, spool)?;
-    blacken(tokens, layout, run.vqgan_config.stride(), spool)?;
+    let stride = run.vqgan_config.stride();
+    let rim_px = blend * stride;
+    let first = film::frame(tokens, 0);
+    decode_windows(run, &first, layout, given, rim_px, spool)?;
+    blacken(&first, layout, stride, 0, spool)?;
     if let Some(given) = given {
         if rim_px > 0 {
             fade(layout, given, rim_px as isize, spool)?;
         }
         given.restore(spool)?;
+    }
+    for frame in 1..layout.frames {
+        let tokens = film::frame(tokens, frame);
+        match &run.pg_vqgan {
+            Some(guided) => film::decode_after(run, guided, &tokens, layout, frame, spool)?,
+            None => {
+                let paste = |x, y, part: Picture| spool.paste(frame, x, y, &part);
+                each_band(run, &tokens, layout, |_| true, paste)?;
+            }
+        }
+        blacken(&tokens, layout, stride, frame, spool)?;
     }
     Ok(())
 }
@@ -83,11 +97,12 @@ fn decode_windows(
     })
 }
 
-/// Paints every token that is not known black.
+/// Paints every token of a frame that is not known black.
 fn blacken(
     tokens: &TokenGrid,
     layout: &Layout,
     stride: usize,
+    frame: usize,
     spool: &Spool,
 ) -> Result<(), DataError> {
     let w = tokens.size().w;
@@ -106,7 +121,7 @@ fn blacken(
         let (x, y) = (inside(left, layout.size.w), inside(top, layout.size.h));
         if !x.is_empty() && !y.is_empty() {
             let black = Picture::filled(x.len(), y.len(), [0; 3]);
-            spool.paste(0, x.start, y.start, &black)?;
+            spool.paste(frame, x.start, y.start, &black)?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 mod args;
 mod files;
+mod film;
 mod measure;
 mod paint;
 mod progress;
@@ -38,6 +39,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let done = match cli.command {
         Command::Paint(args) => paint::paint(&args),
         Command::Outpaint(args) => paint::outpaint(&args),
+        Command::Animate(args) => film::animate(&args),
         Command::Decode(args) => files::decode(&args),
         Command::Edit(args) => files::edit(&args),
         Command::Info(args) => files::info(&args),

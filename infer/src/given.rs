@@ -64,6 +64,9 @@ impl Given {
 
     /// Encodes the picture and sets the tokens of which at least half the pixels are known. What
     /// is under the mask is not seen: it is filled in smoothly before.
+    ///
+    /// The picture that begins a film is its whole first frame: where the grid sticks out, the
+    /// picture is continued by reflection, so that painting begins with the second frame.
     pub fn encode_into(&self, run: &ModelRun, layout: &Layout, tokens: &mut TokenGrid) {
         let stride = run.vqgan_config.stride();
         let filled;
@@ -74,13 +77,18 @@ impl Given {
                 &filled
             }
         };
-        let [h, w] = [picture.h(), picture.w()].map(|side| side.div_ceil(stride));
+        let is_film = layout.frames > 1;
+        let [h, w] = match is_film {
+            false => [picture.h(), picture.w()].map(|side| side.div_ceil(stride)),
+            true => [layout.tokens().h, layout.tokens().w],
+        };
         let codes = run.encode(picture, [h, w]);
         let top = (layout.margin.y + self.at.y) / stride;
         let left = (layout.margin.x + self.at.x) / stride;
         for (at, code) in codes.into_iter().enumerate() {
             let (row, column) = (at / w, at % w);
-            if 2 * self.count_kept(row * stride, column * stride, stride) >= stride * stride {
+            let n_kept = self.count_kept(row * stride, column * stride, stride);
+            if is_film || 2 * n_kept >= stride * stride {
                 let place = PatchIndex {
                     f: 0,
                     h: top + row,
@@ -144,7 +152,7 @@ impl Given {
         [x..x + self.picture.w(), y..y + self.picture.h()]
     }
 
-    /// Puts the known pixels back.
+    /// Puts the known pixels back, in a film into its first frame.
     ///
     /// # Errors
     /// When the disk refuses.

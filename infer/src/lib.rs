@@ -4,6 +4,7 @@ pub mod canvas;
 mod cli;
 pub mod copy_distance;
 pub mod engine;
+mod film;
 pub mod given;
 pub mod model_run;
 pub mod painting;

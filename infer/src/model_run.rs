@@ -8,11 +8,11 @@ use nuwa_model::checkpoint;
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::{Renderer, RendererConfig};
 use nuwa_model::vqgan::tiled::{Tiling, Window};
-use nuwa_model::vqgan::{Vqgan, VqganConfig};
+use nuwa_model::vqgan::{PgVqgan, Vqgan, VqganConfig};
 use thiserror::Error;
 
 use crate::request::Model;
-use crate::task::Scale;
+use crate::task::{Scale, SizePx};
 use crate::token_file::UNKNOWN;
 
 /// Networks that cannot paint together, or not with what is here.
@@ -43,10 +43,32 @@ pub enum RunError {
     /// More codes than a token file can tell apart.
     #[error("a codebook of {0} codes; token files take up to 65534")]
     TooManyCodes(usize),
-    /// A renderer of films.
-    #[error("this renderer paints {0} frames at once; pictures need one")]
+    /// A renderer whose patches reach over frames. None of the papers' does, and none is trained
+    /// here.
+    #[error("this renderer paints {0} frames at once; only one after the other is possible")]
     Frames(usize),
+    /// The pixel-guided decoder reads other tokens than the VQGAN writes.
+    #[error("pg-vqgan was not made from this run's VQGAN: {0}")]
+    Guided(&'static str),
+    /// The pixel-guided decoder takes frames whole.
+    #[error(
+        "pg-vqgan decodes up to {most} px at once, and a frame has {size}; a run without it \
+         decodes frames of any size, each on its own"
+    )]
+    LargeFrame {
+        /// The frame.
+        size: SizePx,
+        /// The most pixels it can have.
+        most: usize,
+    },
 }
+
+/// The most values in the pixel-guided decoder's features at full resolution: 1 GiB, of which about
+/// six are in memory at once. 1448 × 1448 px with the paper's 128 channels.
+const MOST_GUIDED_VALUES: usize = 1 << 28;
+/// The most by which its codebook may differ from the VQGAN's, as a share of it: what storing one of
+/// them in 16 bits changes stays below.
+const CODEBOOK_TOLERANCE: f32 = 1e-2;
 
 /// The networks of a run, ready to paint pictures.
 #[derive(Debug)]
@@ -55,6 +77,8 @@ pub struct ModelRun {
     pub vqgan: Vqgan,
     /// Its architecture.
     pub vqgan_config: VqganConfig,
+    /// What decodes a frame after another, if the run has it.
+    pub pg_vqgan: Option<PgVqgan>,
     /// What writes the tokens.
     pub renderer: Renderer,
     /// Its architecture.
@@ -99,7 +123,7 @@ impl TextEncoder {
 }
 
 impl ModelRun {
-    /// Reads `vqgan` and `renderer` of a run's folder.
+    /// Reads `vqgan` and `renderer` of a run's folder, and `pg-vqgan` if there is one.
     ///
     /// # Errors
     /// When one cannot be read, or they do not fit together.
@@ -121,9 +145,11 @@ impl ModelRun {
         if renderer_config.patch.f != 1 {
             return Err(RunError::Frames(renderer_config.patch.f));
         }
+        let pg_vqgan = load_guided(&folder.join("pg-vqgan"), &vqgan, &vqgan_config, device)?;
         Ok(Self {
             vqgan,
             vqgan_config,
+            pg_vqgan,
             renderer,
             renderer_config,
             text,
@@ -139,6 +165,23 @@ impl ModelRun {
             patch: self.renderer_config.patch,
             extent: self.renderer_config.extent,
         }
+    }
+
+    /// Checks that films of such frames can be decoded.
+    ///
+    /// # Errors
+    /// When there is a pixel-guided decoder and its features of one frame would not fit in memory.
+    pub fn check_frame(&self, size: SizePx) -> Result<(), RunError> {
+        let most = MOST_GUIDED_VALUES / self.vqgan_config.ch;
+        if self.pg_vqgan.is_some() && size.w.saturating_mul(size.h) > most {
+            return Err(RunError::LargeFrame { size, most });
+        }
+        Ok(())
+    }
+
+    /// Gives the device of the networks.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Gives the size of one patch's cache in the pool, in bytes: keys and values of all layers in
@@ -195,6 +238,29 @@ impl ModelRun {
     }
 }
 
+/// Reads a pixel-guided decoder. Its tokens must mean what the VQGAN's do, so it has the same shape
+/// and the same codebook, which its training leaves alone.
+fn load_guided(
+    folder: &Path,
+    vqgan: &Vqgan,
+    config: &VqganConfig,
+    device: &Device,
+) -> Result<Option<PgVqgan>, RunError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let (guided, own, _) = checkpoint::load::<PgVqgan>(folder, device)?;
+    if own != *config {
+        return Err(RunError::Guided("it has another architecture"));
+    }
+    let [ours, theirs] = [&guided.quantize, &vqgan.quantize].map(|q| q.embedding.weight.val());
+    let size = |codes: Tensor<2>| codes.square().mean().into_scalar::<f32>().sqrt();
+    if size(ours - theirs.clone()) > CODEBOOK_TOLERANCE * size(theirs) {
+        return Err(RunError::Guided("it has another codebook"));
+    }
+    Ok(Some(guided))
+}
+
 /// Tokens by which pictures are continued on every side before they are coded. Beyond the border
 /// convolutions see zeros, which a VQGAN trained on small crops shows as a tinted frame.
 pub(crate) const RIM: usize = Tiling::MARGIN;
@@ -207,7 +273,7 @@ pub(crate) fn reflect(at: isize, n: usize) -> usize {
 }
 
 /// Cuts out a rectangle that may stick out on every side, where the picture is reflected.
-fn reflected_crop(picture: &Picture, x: isize, y: isize, w: usize, h: usize) -> Picture {
+pub(crate) fn reflected_crop(picture: &Picture, x: isize, y: isize, w: usize, h: usize) -> Picture {
     let mut rgb = Vec::with_capacity(3 * w * h);
     for row in 0..h as isize {
         for column in 0..w as isize {

@@ -329,7 +329,7 @@ fn layout(header: &Header) -> Result<Layout, TaskError> {
         patch: header.model.patch,
         extent: header.model.extent,
     };
-    Layout::new(header.request.size, at, scale)
+    Layout::new(header.request.size, at, scale)?.with_frames(header.request.frames)
 }
 
 /// A token as it is stored.

@@ -40,6 +40,8 @@ pub enum TaskKind {
     Paint,
     /// Around a picture, or in its holes.
     Outpaint,
+    /// A film that a picture begins.
+    Animate,
 }
 
 /// The way through the patches.
@@ -71,6 +73,17 @@ pub enum TaskError {
     /// More pixels than can be counted.
     #[error("a picture of {0} is too large to count its pixels")]
     TooLarge(SizePx),
+    /// A film without frames.
+    #[error("a film of 0 frames")]
+    NoFrames,
+    /// More frames than can be counted.
+    #[error("{frames} frames of {size} are too many to count their pixels")]
+    TooLong {
+        /// One frame.
+        size: SizePx,
+        /// The frames asked for.
+        frames: usize,
+    },
     /// The picture to extend does not lie inside the result.
     #[error("a picture of {picture} at {at} does not lie inside {size}")]
     Outside {
@@ -118,6 +131,8 @@ pub struct Scale {
 pub struct Layout {
     /// The result in pixels.
     pub size: SizePx,
+    /// Its frames; 1 for a picture.
+    pub frames: usize,
     /// How far the grid sticks out above and to the left of the result, in pixels.
     pub margin: PointPx,
     /// The grid.
@@ -126,7 +141,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays a grid over a result. Its patches are aligned with `at`, the top left corner of what
+    /// Lays a grid over a picture. Its patches are aligned with `at`, the top left corner of what
     /// is given, so that only the right and bottom patches of that are partly known.
     ///
     /// # Errors
@@ -141,10 +156,32 @@ impl Layout {
         };
         Ok(Self {
             size,
+            frames: 1,
             margin,
             grid: scale.cover(margin, size)?,
             scale,
         })
+    }
+
+    /// Gives the layout of a film of such pictures.
+    ///
+    /// The grid covers it in time as it does in space: a last patch that reaches beyond the film is
+    /// painted whole, and its rest is not decoded. So any number of frames can be asked for.
+    ///
+    /// # Errors
+    /// When there are no frames, or their pixels cannot be counted.
+    pub fn with_frames(mut self, frames: usize) -> Result<Self, TaskError> {
+        let (size, patch) = (self.size, self.scale.patch);
+        if frames == 0 {
+            return Err(TaskError::NoFrames);
+        }
+        // As for one picture, with the frames that complete the last patch.
+        let h = size.h.checked_mul(frames.saturating_add(patch.f));
+        h.and_then(|h| SizePx { w: size.w, h }.check().ok())
+            .ok_or(TaskError::TooLong { size, frames })?;
+        self.frames = frames;
+        self.grid.f = frames.div_ceil(patch.f);
+        Ok(self)
     }
 
     /// Gives the grid in tokens.
@@ -161,7 +198,7 @@ impl Layout {
         )
     }
 
-    /// Makes every token that a region touches unknown.
+    /// Makes every token that a region touches unknown, in all frames.
     ///
     /// # Errors
     /// When the region is empty or not inside the result.
@@ -177,9 +214,9 @@ impl Layout {
             let size = self.size;
             return Err(TaskError::NoSuchRegion { region, size });
         };
-        for h in rows {
+        for (f, h) in (0..tokens.size().f).flat_map(|f| rows.clone().map(move |h| (f, h))) {
             for w in columns.clone() {
-                tokens.set(0, PatchIndex { f: 0, h, w }, TokenGrid::UNKNOWN);
+                tokens.set(0, PatchIndex { f, h, w }, TokenGrid::UNKNOWN);
             }
         }
         Ok(())
@@ -190,6 +227,9 @@ impl Layout {
     /// Known patches that make up a rectangle are gone around; holes and other shapes are filled
     /// along the short side. Without a patch that is known whole, the rectangle is the first patch
     /// that is known in part.
+    ///
+    /// A film is filled frame after frame, whatever is known of it. With nothing known that is
+    /// [`Route::full`], with its first frames [`Route::continuing`].
     ///
     /// # Errors
     /// When the grid has no patches.
@@ -206,6 +246,9 @@ impl Layout {
         };
         let codes = |index| tokens.cut(index, order, scale.patch);
         let is_known = |index: PatchIndex| !codes(index).contains(&TokenGrid::UNKNOWN);
+        if self.frames > 1 {
+            return Ok(Route::filling(grid, scale.extent, order, is_known)?);
+        }
         let is_touched = |index: &PatchIndex| codes(*index).iter().any(|&code| code >= 0);
         let known: Vec<PatchIndex> = order.walk(grid).filter(|&index| is_known(index)).collect();
         let rect = match bounds(&known) {
@@ -332,6 +375,7 @@ impl fmt::Display for TaskKind {
         f.write_str(match self {
             Self::Paint => "paint",
             Self::Outpaint => "outpaint",
+            Self::Animate => "animate",
         })
     }
 }
@@ -494,6 +538,79 @@ mod tests {
             painted(Sweep, &[], &[])[..4],
             [(0, 0), (1, 0), (2, 0), (0, 1)]
         );
+    }
+
+    /// A film of 3 × 2 patches a frame, with nothing known.
+    fn film(frames: usize) -> (Layout, TokenGrid) {
+        let at = PointPx { x: 0, y: 0 };
+        let layout = Layout::new(size(250, 384), at, SCALE).expect("fits");
+        let layout = layout.with_frames(frames).expect("fits");
+        (layout, TokenGrid::unknown(1, layout.tokens()))
+    }
+
+    #[test]
+    fn films_are_covered_by_whole_patches() {
+        let at = PointPx { x: 0, y: 0 };
+        let scale = Scale {
+            patch: TokenSize {
+                f: 2,
+                ..SCALE.patch
+            },
+            ..SCALE
+        };
+        let layout = Layout::new(size(640, 384), at, scale).expect("fits");
+        for (frames, f) in [(1, 1), (2, 1), (5, 3)] {
+            let film = layout.with_frames(frames).expect("fits");
+            assert_eq!(film.grid, GridSize { f, h: 3, w: 5 });
+            assert_eq!((film.frames, film.tokens().f), (frames, 2 * f));
+        }
+        assert_eq!(layout.with_frames(0), Err(TaskError::NoFrames));
+        for frames in [usize::MAX, usize::MAX / 640 / 384] {
+            let size = layout.size;
+            let expected = Err(TaskError::TooLong { size, frames });
+            assert_eq!(layout.with_frames(frames), expected);
+        }
+    }
+
+    #[test]
+    fn films_are_filled_frame_after_frame() {
+        let (layout, mut tokens) = film(3);
+        let (grid, extent) = (layout.grid, SCALE.extent);
+        let route = |tokens: &TokenGrid, kind| layout.route(tokens, kind).expect("a route");
+        // Higher than wide: the sweep goes by rows.
+        for (kind, order) in [
+            (RouteKind::Sweep, Order::RightDown),
+            (RouteKind::Paper, Order::DownRight),
+        ] {
+            let full = Route::full(grid, extent, order).expect("a route");
+            assert_eq!(route(&tokens, kind), full);
+        }
+        let per_frame = tokens.codes().len() / 3;
+        let codes = [vec![5; per_frame], vec![TokenGrid::UNKNOWN; 2 * per_frame]].concat();
+        tokens = TokenGrid::new(1, layout.tokens(), codes);
+        let continuing = Route::continuing(grid, extent, Order::DownRight, 1);
+        assert_eq!(
+            route(&tokens, RouteKind::Paper),
+            continuing.expect("a route")
+        );
+        // A hole through a film that was painted, as an edit makes it.
+        tokens = TokenGrid::new(1, layout.tokens(), vec![5; 3 * per_frame]);
+        let region = "130,0,120x8".parse().expect("a region");
+        layout.forget(&mut tokens, region).expect("inside");
+        let unknown: Vec<usize> = (0..3 * per_frame)
+            .filter(|&at| tokens.codes()[at] == TokenGrid::UNKNOWN)
+            .collect();
+        let one: Vec<usize> = (16..32).collect();
+        let each = (0..3).flat_map(|f| one.iter().map(move |at| f * per_frame + at));
+        assert_eq!(unknown, each.collect::<Vec<_>>());
+        let filling = route(&tokens, RouteKind::Sweep);
+        let open: Vec<PatchIndex> = filling
+            .steps()
+            .iter()
+            .filter(|step| !step.known)
+            .map(|step| step.index)
+            .collect();
+        assert_eq!(open, [0, 1, 2].map(|f| PatchIndex { f, h: 0, w: 1 }));
     }
 
     proptest! {

@@ -19,10 +19,12 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Paint a new picture.
+    /// Paint a new picture or film.
     Paint(PaintArgs),
     /// Extend a picture in every direction, or fill holes in it; its own pixels stay as they are.
     Outpaint(OutpaintArgs),
+    /// Make a film that a picture begins.
+    Animate(AnimateArgs),
     /// Make pixels from a token file.
     Decode(DecodeArgs),
     /// Paint a region of a token file again and keep the rest.
@@ -50,8 +52,8 @@ pub(super) struct Common {
 
 #[derive(Debug, Args)]
 pub(super) struct Brush {
-    /// Results, by their endings: .png, .jpg, .webp, .tif (tiled, any size), .dzi, and .nuwa for
-    /// the tokens, from which the same command goes on after an interruption.
+    /// Results, by their endings: .png, .jpg, .webp, .tif (tiled, any size) or .dzi; for films
+    /// .mp4, .webm, .gif, .apng or a folder (a name ending in /); and .nuwa for the tokens, from which the same command goes on after an interruption.
     #[arg(long, required = true)]
     pub(super) out: Vec<PathBuf>,
     /// Paint over a .nuwa file that holds another painting.
@@ -133,8 +135,25 @@ pub(super) struct PaintArgs {
     /// Size of the result in pixels, such as 2048x512.
     #[arg(long)]
     pub(super) size: SizePx,
+    /// Frames of the result, five per second; 1 is a picture.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) frames: u32,
     #[command(flatten)]
     pub(super) brush: Brush,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AnimateArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) brush: Brush,
+    /// The picture that begins the film, which gets its size.
+    #[arg(long)]
+    pub(super) image: PathBuf,
+    /// Frames of the film, five per second; the picture is the first of them.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(super) frames: u32,
 }
 
 #[derive(Debug, Args)]

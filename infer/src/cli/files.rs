@@ -7,16 +7,18 @@ use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::paint::{Outputs, fill, say_paths, write};
-use super::{Misuse, load};
+use super::{Misuse, film, load};
 use crate::painting::Painting;
 use crate::request::Header;
+use crate::task::TaskKind;
 use crate::token_file::Damage;
 
 /// Makes pixels from a token file again.
 #[expect(clippy::print_stderr, reason = "this is the log")]
 pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
     let painting = Painting::open(&args.file)?;
-    let outputs = Outputs::check(&args.out, painting.layout.size)?;
+    let (size, frames) = (painting.layout.size, painting.layout.frames);
+    let outputs = Outputs::check(&args.out, size, frames)?;
     if outputs.tokens.is_some() {
         return Err(
             Misuse("--out takes pictures here; the tokens are there already".into()).into(),
@@ -24,6 +26,7 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
     }
     let run = load(&args.common, None)?;
     painting.check_vqgan(&args.file, &run)?;
+    film::check(&run, &outputs, size, frames, args.common.quiet)?;
     let open = painting.n_open();
     if open > 0 {
         eprintln!("{open} patches are not painted yet and come out black");
@@ -55,8 +58,10 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     if !paths.iter().any(is_token_file) {
         paths.push(args.file.clone());
     }
-    let outputs = Outputs::check(&paths, painting.layout.size)?;
+    let (size, frames) = (painting.layout.size, painting.layout.frames);
+    let outputs = Outputs::check(&paths, size, frames)?;
     let run = load(&args.common, None)?;
+    film::check(&run, &outputs, size, frames, args.common.quiet)?;
     let file = outputs.tokens.as_deref();
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut edited = [Painting::edit(&run, &args.file, args.region, seed, file)?];
@@ -114,12 +119,20 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
 
 fn about(path: &Path, header: &Header) -> String {
     let (request, model) = (&header.request, &header.model);
+    let frames = match request.frames {
+        1 => String::new(),
+        frames => format!(", {frames} frames"),
+    };
     let mut lines = vec![
         format!("{}", path.display()),
-        format!("task        {}, {}", request.task, request.size),
+        format!("task        {}, {}{frames}", request.task, request.size),
     ];
-    if let Some(at) = request.at {
-        lines.push(format!("picture     at {at}, kept bit for bit"));
+    match (request.task, request.at) {
+        (TaskKind::Animate, _) => {
+            lines.push("picture     the first frame, kept bit for bit".into())
+        }
+        (_, Some(at)) => lines.push(format!("picture     at {at}, kept bit for bit")),
+        (_, None) => {}
     }
     let prompts = request.prompts.iter().map(|span| &span.text);
     for prompt in request.prompt.iter().chain(prompts) {

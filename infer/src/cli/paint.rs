@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
 use super::progress::Watch;
-use super::{Misuse, load};
+use super::{Misuse, film, load};
 use crate::canvas;
 use crate::given::Given;
 use crate::model_run::ModelRun;
@@ -30,8 +30,8 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Sorts paths by their endings and finds out whether they can be written.
-    pub(super) fn check(paths: &[PathBuf], size: SizePx) -> anyhow::Result<Self> {
+    /// Sorts paths by their endings and finds out whether that many frames can be written to them.
+    pub(super) fn check(paths: &[PathBuf], size: SizePx, frames: usize) -> anyhow::Result<Self> {
         let is_token_file =
             |path: &PathBuf| path.extension().is_some_and(|ending| ending == "nuwa");
         let (tokens, pixels): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(is_token_file);
@@ -39,7 +39,7 @@ impl Outputs {
             return Err(Misuse("one painting has one token file".into()).into());
         }
         for path in &pixels {
-            out::check(path, size.w, size.h, 1)?;
+            out::check(path, size.w, size.h, frames)?;
         }
         let tokens = tokens.into_iter().next();
         Ok(Self { tokens, pixels })
@@ -63,14 +63,14 @@ impl Outputs {
 }
 
 /// A file that was given, and what it holds.
-struct GivenFile {
-    picture: Picture,
+pub(super) struct GivenFile {
+    pub(super) picture: Picture,
     bytes: Vec<u8>,
-    hash: String,
+    pub(super) hash: String,
 }
 
 impl GivenFile {
-    fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let digest = Sha256::digest(&bytes);
@@ -83,10 +83,11 @@ impl GivenFile {
 }
 
 pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
-    let size = args.size;
+    let (size, frames) = (args.size, args.frames as usize);
     size.check()?;
-    let outputs = Outputs::check(&args.brush.out, size)?;
-    let request = request(TaskKind::Paint, size, &args.brush);
+    let outputs = Outputs::check(&args.brush.out, size, frames)?;
+    let mut request = request(TaskKind::Paint, size, &args.brush);
+    request.frames = frames;
     let task = Task {
         request,
         picture: None,
@@ -98,7 +99,7 @@ pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
 pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     if let Some(size) = args.size {
         size.check()?;
-        Outputs::check(&args.brush.out, size)?;
+        Outputs::check(&args.brush.out, size, 1)?;
     }
     let picture = GivenFile::read(&args.image)?;
     let mask = args.mask.as_deref().map(GivenFile::read).transpose()?;
@@ -109,7 +110,7 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
             format!("nothing to paint: the result has the picture's {own} and there is no --mask");
         return Err(Misuse(text).into());
     }
-    let outputs = Outputs::check(&args.brush.out, size)?;
+    let outputs = Outputs::check(&args.brush.out, size, 1)?;
     let middle = |side: usize, own: usize| side.saturating_sub(own) / 2;
     let at = args.at.unwrap_or(PointPx {
         x: middle(size.w, own.w),
@@ -127,7 +128,7 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     perform(task, &outputs, &args.brush, &args.common)
 }
 
-fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
+pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
     Request {
         task,
         size,
@@ -153,14 +154,14 @@ fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
 }
 
 /// What was given with a request.
-struct Task {
-    request: Request,
-    picture: Option<GivenFile>,
-    mask: Option<GivenFile>,
+pub(super) struct Task {
+    pub(super) request: Request,
+    pub(super) picture: Option<GivenFile>,
+    pub(super) mask: Option<GivenFile>,
 }
 
 /// Paints what was asked for, or goes on with it, and writes it.
-fn perform(
+pub(super) fn perform(
     mut task: Task,
     outputs: &Outputs,
     brush: &Brush,
@@ -175,6 +176,8 @@ fn perform(
             "the model was trained without captions: --prompt and --guidance mean nothing to it";
         return Err(Misuse(text.into()).into());
     }
+    let (size, frames) = (task.request.size, task.request.frames);
+    film::check(&run, outputs, size, frames, common.quiet)?;
     let n = brush.n as usize;
     let outputs: Vec<Outputs> = (1..=n).map(|number| outputs.numbered(number, n)).collect();
     let mut paintings = Vec::with_capacity(n);
@@ -308,6 +311,10 @@ pub(super) fn fill(
 fn about(painting: &Painting, device: &str) -> String {
     let request = &painting.header.request;
     let (size, seed, route) = (request.size, request.seed, request.route);
+    let size = match request.frames {
+        1 => size.to_string(),
+        frames => format!("{frames} frames of {size}"),
+    };
     let mut text = format!("{size} on {device}, seed {seed}, route {route}");
     if painting.n_found > 0 || painting.damage.is_some() {
         let damage = match painting.damage {
@@ -338,7 +345,7 @@ pub(super) fn write(
         _ => Path::new("."),
     };
     let size = painting.layout.size;
-    let spool = Spool::create(folder, size.w, size.h, 1)?;
+    let spool = Spool::create(folder, size.w, size.h, painting.layout.frames)?;
     let given = painting.given.as_ref();
     canvas::decode(
         run,

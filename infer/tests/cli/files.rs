@@ -1,6 +1,7 @@
 //! Token files: killed and gone on with, decoded, edited, refused.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nuwa_data::Picture;
@@ -14,6 +15,25 @@ fn scattered(n: u64, below: u64) -> u64 {
     (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % below
 }
 
+/// Starts a painting again and again, and kills it at another moment each time.
+pub(super) fn kill(place: &Place, words: &str, path: &Path, times: u64) {
+    let length = || fs::metadata(path).map_or(0, |file| file.len());
+    let mut n_killed = 0;
+    for round in 0..times {
+        let mut child = place.command(words).spawn().expect("the program starts");
+        // Until some bytes more are there, wherever that is in a patch; or a little longer.
+        let enough = length() + scattered(round, 300);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while length() <= enough && child.try_wait().expect("a child").is_none() {
+            assert!(Instant::now() < deadline, "nothing is painted");
+        }
+        std::thread::sleep(Duration::from_micros(scattered(round + 100, 3000)));
+        n_killed += u64::from(child.kill().is_ok());
+        child.wait().expect("a child");
+    }
+    assert_eq!(n_killed, times);
+}
+
 #[test]
 fn a_painting_killed_at_20_moments_ends_with_the_pixels_of_one_that_was_not() {
     let place = Place::new();
@@ -22,21 +42,7 @@ fn a_painting_killed_at_20_moments_ends_with_the_pixels_of_one_that_was_not() {
     let whole = fs::read(place.path("out.png")).expect("the result");
     let words = format!("{TOKENS} --out @killed.png {size}");
     let path = place.path("out.nuwa");
-    let length = || fs::metadata(&path).map_or(0, |file| file.len());
-    let mut n_killed = 0;
-    for round in 0..20 {
-        let mut child = place.command(&words).spawn().expect("the program starts");
-        // Until some bytes more are there, wherever that is in a patch; or a little longer.
-        let enough = length() + scattered(round, 300);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while length() <= enough && child.try_wait().expect("a child").is_none() {
-            assert!(Instant::now() < deadline, "nothing is painted");
-        }
-        std::thread::sleep(Duration::from_micros(scattered(round + 100, 3000)));
-        n_killed += usize::from(child.kill().is_ok());
-        child.wait().expect("a child");
-    }
-    assert_eq!(n_killed, 20);
+    kill(&place, &words, &path, 20);
     place.done(&words);
     assert_eq!(
         fs::read(place.path("killed.png")).expect("the result"),

@@ -1,6 +1,7 @@
 //! The real program: exit codes and streams, for good requests and bad ones.
 
 mod files;
+mod film;
 mod text;
 
 use std::path::{Path, PathBuf};
