@@ -80,9 +80,6 @@ pub fn fill(
                     if !std::mem::take(&mut open[position]) {
                         continue;
                     }
-                    painting
-                        .tokens
-                        .paste(0, step.index, step.order, patch, codes);
                     n_written += 1;
                     let tokens = codes.iter().copied().map(stored).collect();
                     let record = Record { position, tokens };
