@@ -2,15 +2,18 @@
 //! clap.
 
 mod args;
+mod events;
 mod files;
 mod measure;
 mod paint;
 mod progress;
+mod quality;
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nuwa_model::render::Decoding;
 
 use self::args::{Cli, Command, Common};
@@ -27,6 +30,7 @@ struct Misuse(String);
 /// failed, 2 misused. Causes go to standard error, one line each.
 #[expect(clippy::print_stderr, reason = "this is the door of the program")]
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
+    events::begin();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -42,6 +46,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Edit(args) => files::edit(&args),
         Command::Info(args) => files::info(&args),
         Command::Reconstruct(args) => measure::reconstruct(&args),
+        Command::Completions(args) => completions(args.shell),
         Command::CopyDistance(args) => measure::copy_distance(&args),
     };
     match done {
@@ -51,6 +56,13 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
             if is_misuse(&error) { 2 } else { 1 }
         }
     }
+}
+
+/// Prints what a shell needs to complete the arguments.
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "nuwa-infer", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
 }
 
 /// Tells whether no machine could have done what was asked for.

@@ -8,6 +8,7 @@ pub mod given;
 pub mod model_run;
 pub mod painting;
 pub mod request;
+pub mod seams;
 pub mod task;
 pub mod token_file;
 

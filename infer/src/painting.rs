@@ -395,7 +395,8 @@ fn choose_route(
     })
 }
 
-fn layout(header: &Header) -> Result<Layout, TaskError> {
+/// Gives where everything of a painting lies.
+pub(crate) fn layout(header: &Header) -> Result<Layout, TaskError> {
     let at = header.request.at.unwrap_or(PointPx { x: 0, y: 0 });
     let scale = Scale {
         stride: header.model.stride,

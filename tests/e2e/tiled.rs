@@ -4,7 +4,12 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 use nuwa_data::Picture;
+use nuwa_infer::canvas;
+use nuwa_infer::model_run::ModelRun;
+use nuwa_infer::seams::{Borders, SeamMeter};
+use nuwa_infer::task::{Layout, PointPx, SizePx};
 use nuwa_model::checkpoint;
+use nuwa_model::render::TokenGrid;
 use nuwa_model::vqgan::Vqgan;
 use nuwa_model::vqgan::tiled::Tiling;
 
@@ -20,20 +25,41 @@ fn a_picture_decoded_in_windows_is_the_picture_decoded_whole() {
     let (vqgan, _, _) = checkpoint::load::<Vqgan>(&assets.join("hubble/vqgan"), &device)
         .expect("the shipped weights");
     let picture = Picture::read(&assets.join("pictures/hubble_deep_field.jpg")).expect("a picture");
-    let (side, stride) = (480, vqgan.stride());
-    let codes = vqgan.encode(picture.crop(300, 200, side, side).to_tensor(&device));
+    let ([w, h], stride) = ([512, 384], vqgan.stride());
+    let codes = vqgan.encode(picture.crop(300, 200, w, h).to_tensor(&device));
 
     let whole = vqgan.decode(codes.clone()).into_data();
     let tiling = Tiling::of_stride(stride);
-    assert!(tiling.window * stride < side, "more than one window");
+    assert!(tiling.window * stride < h, "more than one window");
     let tiled = vqgan.decode_tiled(codes, &tiling);
 
     let level = |value: f32| f64::from(value.clamp(-1.0, 1.0)) * 127.5;
-    let tiled = TensorData::new(tiled.values, [3 * side * side]);
+    let tiled = TensorData::new(tiled.values, [3 * h * w]);
     let squares = whole
         .iter::<f32>()
         .zip(tiled.iter::<f32>())
         .map(|(a, b)| (level(a) - level(b)).powi(2));
-    let apart = (squares.sum::<f64>() / (3 * side * side) as f64).sqrt();
+    let apart = (squares.sum::<f64>() / (3 * h * w) as f64).sqrt();
+    eprintln!("{apart} levels apart");
     assert!(apart < MOST_APART, "{apart} levels apart");
+}
+
+#[test]
+fn no_seam_is_seen_where_windows_meet() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infer/assets");
+    let run = ModelRun::load(&assets.join("hubble"), &test_device()).expect("the shipped run");
+    let picture = Picture::read(&assets.join("pictures/hubble_deep_field.jpg")).expect("a picture");
+    let picture = picture.crop(300, 200, 512, 384);
+    let layout = Layout::new(SizePx::of(&picture), PointPx { x: 0, y: 0 }, run.scale());
+    let layout = layout.expect("it fits");
+    let size = layout.tokens();
+    let tokens = TokenGrid::new(1, size, run.encode(&picture, [size.h, size.w]));
+    let decoded = canvas::picture(&run, &tokens, &layout);
+    let borders = Borders::new(&layout, run.renderer_config.patch, &run.tiling());
+    let mut meter = SeamMeter::new(borders, &|_| false);
+    meter.add_rows(decoded.rgb());
+    let seams = meter.seams();
+    let windows = seams.windows.expect("more than one window");
+    eprintln!("{seams}");
+    assert!((0.9..1.1).contains(&windows), "{seams}");
 }

@@ -30,6 +30,8 @@ pub(super) enum Command {
     Info(InfoArgs),
     /// Send a picture through the VQGAN and back.
     Reconstruct(ReconstructArgs),
+    /// Print a script that completes this program's arguments in a shell.
+    Completions(CompletionsArgs),
     /// Measure how far a painting is from copying the picture its model was trained on.
     CopyDistance(CopyDistanceArgs),
 }
@@ -45,6 +47,16 @@ pub(super) struct Common {
     /// No progress bar.
     #[arg(long)]
     pub(super) quiet: bool,
+    /// Tell programs what happens: one JSON object per line on standard output, and no progress bar.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Common {
+    /// Tells whether there is nobody to read of progress on standard error.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet || self.json
+    }
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +183,16 @@ pub(super) struct EditArgs {
 pub(super) struct InfoArgs {
     /// The token file or the picture.
     pub(super) file: PathBuf,
+    /// Measure seams: how much the painting jumps between patches, between the windows of decoding
+    /// and around a given picture, against inside; 1 is none.
+    #[arg(long)]
+    pub(super) quality: bool,
+    /// Folder of the trained run that decodes a token file, for --quality.
+    #[arg(long, requires = "quality")]
+    pub(super) model: Option<PathBuf>,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
+    #[arg(long, default_value = "auto")]
+    pub(super) device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +218,12 @@ pub(super) struct CopyDistanceArgs {
     /// Side of the patches that are compared, in pixels.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) patch: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell.
+    pub(super) shell: clap_complete::Shell,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

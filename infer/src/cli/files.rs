@@ -6,8 +6,9 @@ use anyhow::Context;
 use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
+use super::events;
 use super::paint::{Outputs, fill, say_paths, write};
-use super::{Misuse, load};
+use super::{Misuse, load, quality};
 use crate::painting::Painting;
 use crate::request::Header;
 use crate::token_file::Damage;
@@ -24,6 +25,7 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
     }
     let run = load(&args.common, None)?;
     painting.check_vqgan(&args.file, &run)?;
+    events::say_start(&painting, &args.common)?;
     let open = painting.n_open();
     if open > 0 {
         eprintln!("{open} patches are not painted yet and come out black");
@@ -33,9 +35,9 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
         &painting,
         &outputs.pixels,
         args.blend as usize,
-        args.common.quiet,
+        args.common.is_quiet(),
     )?;
-    say_paths(None, &outputs.pixels);
+    say_paths(None, &outputs.pixels, &args.common);
     Ok(())
 }
 
@@ -72,9 +74,9 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
         &edited,
         &outputs.pixels,
         args.blend as usize,
-        args.common.quiet,
+        args.common.is_quiet(),
     )?;
-    say_paths(file, &outputs.pixels);
+    say_paths(file, &outputs.pixels, &args.common);
     Ok(())
 }
 
@@ -87,7 +89,12 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         let text =
             text.with_context(|| format!("{} does not say how it was made", path.display()))?;
         match serde_json::from_str::<Header>(&text) {
-            Ok(header) => print!("{}", about(path, &header)),
+            Ok(header) => {
+                print!("{}", about(path, &header));
+                if args.quality {
+                    println!("seams       {}", quality::of_picture(path, &header)?);
+                }
+            }
             Err(_) => println!("{}: {text}", path.display()),
         }
         return Ok(());
@@ -108,6 +115,9 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         (None, _) => "not finished",
     };
     println!("state       {state}");
+    if args.quality {
+        println!("seams       {}", quality::of_tokens(args, &painting)?);
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use nuwa_model::device;
 use sha2::{Digest, Sha256};
 
 use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
+use super::events::{self, Event};
 use super::progress::Watch;
 use super::{Misuse, load};
 use crate::canvas;
@@ -96,6 +97,7 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     let mut request = request(TaskKind::Outpaint, size, &args.brush);
     request.at = Some(at);
     request.picture = Some(picture.hash.clone());
+    request.picture_size = Some(own);
     request.mask = mask.as_ref().map(|mask| mask.hash.clone());
     perform(
         request,
@@ -114,6 +116,7 @@ fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
         frames: 1,
         at: None,
         picture: None,
+        picture_size: None,
         mask: None,
         repainted: Vec::new(),
         route: brush.route.kind().unwrap_or(RouteKind::Sweep),
@@ -174,16 +177,22 @@ fn perform(
         &painting,
         &outputs.pixels,
         brush.blend as usize,
-        common.quiet,
+        common.is_quiet(),
     )?;
-    say_paths(file, &outputs.pixels);
+    say_paths(file, &outputs.pixels, common);
     Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the paths are the result")]
-pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf]) {
+pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common) {
     for path in file.into_iter().chain(pixels.iter().map(PathBuf::as_path)) {
-        println!("{}", path.display());
+        match common.json {
+            true => events::say(&Event::Written { path }),
+            false => println!("{}", path.display()),
+        }
+    }
+    if common.json {
+        events::say_done();
     }
 }
 
@@ -196,7 +205,8 @@ pub(super) fn fill(
     parallel: usize,
     common: &Common,
 ) -> anyhow::Result<()> {
-    if !common.quiet {
+    events::say_start(painting, common)?;
+    if !common.is_quiet() {
         let device = device::description(&common.device.open()?);
         let request = &painting.header.request;
         let (size, seed, route) = (request.size, request.seed, request.route);
@@ -212,7 +222,7 @@ pub(super) fn fill(
             eprintln!("{} patches were painted before{damage}", painting.n_found);
         }
     }
-    let mut watch = Watch::start(painting, common.quiet);
+    let mut watch = Watch::start(painting, common);
     painting.paint(run, parallel, |progress| watch.see(&progress))?;
     let (written, seconds) = watch.finish();
     let open = painting.n_open();
@@ -223,11 +233,19 @@ pub(super) fn fill(
             None => anyhow::bail!("{left}; nothing is kept without --out FILE.nuwa"),
         }
     }
-    if !common.quiet && written > 0 {
+    if !common.is_quiet() && written > 0 {
         let rate = written as f64 / seconds;
         eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
     }
     Ok(())
+}
+
+/// Gives the folder in which a file lies.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Decodes a painting and writes it to every path.
@@ -243,12 +261,8 @@ pub(super) fn write(
         return Ok(());
     };
     let start = Instant::now();
-    let folder = match first.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let size = painting.layout.size;
-    let spool = Spool::create(folder, size.w, size.h, 1)?;
+    let spool = Spool::create(folder_of(first), size.w, size.h, 1)?;
     let given = painting.given.as_ref();
     canvas::decode(
         run,

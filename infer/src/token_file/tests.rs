@@ -28,6 +28,7 @@ fn start() -> Start {
             frames: 1,
             at: Some(PointPx { x: 8, y: 0 }),
             picture: Some("cc".into()),
+            picture_size: Some(SizePx { w: 16, h: 8 }),
             mask: None,
             repainted: Vec::new(),
             route: RouteKind::Paper,
