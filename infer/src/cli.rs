@@ -6,6 +6,7 @@ mod events;
 mod files;
 mod measure;
 mod paint;
+mod plan;
 mod progress;
 mod quality;
 
@@ -13,7 +14,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 use nuwa_model::render::Decoding;
 
 use self::args::{Cli, Command, Common};
@@ -31,7 +32,8 @@ struct Misuse(String);
 #[expect(clippy::print_stderr, reason = "this is the door of the program")]
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     events::begin();
-    let cli = match Cli::try_parse_from(args) {
+    let matches = Cli::shape().try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors. If standard error is closed, so be it.
@@ -42,6 +44,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let done = match cli.command {
         Command::Paint(args) => paint::paint(&args),
         Command::Outpaint(args) => paint::outpaint(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Decode(args) => files::decode(&args),
         Command::Edit(args) => files::edit(&args),
         Command::Info(args) => files::info(&args),
@@ -61,7 +64,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
 /// Prints what a shell needs to complete the arguments.
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "nuwa-infer", &mut script);
+    clap_complete::generate(shell, &mut Cli::shape(), "nuwa-infer", &mut script);
     Ok(std::io::stdout().write_all(&script)?)
 }
 

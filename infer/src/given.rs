@@ -76,9 +76,21 @@ impl Given {
         };
         let [h, w] = [picture.h(), picture.w()].map(|side| side.div_ceil(stride));
         let codes = run.encode(picture, [h, w]);
+        self.each_known(stride, layout, |at, place| tokens.set(0, place, codes[at]));
+    }
+
+    /// Sets the tokens that [`Self::encode_into`] would set to the first code, without encoding.
+    pub fn mark_into(&self, stride: usize, layout: &Layout, tokens: &mut TokenGrid) {
+        self.each_known(stride, layout, |_, place| tokens.set(0, place, 0));
+    }
+
+    /// Names every token of the picture of which at least half the pixels are known, and its place
+    /// in the grid.
+    fn each_known(&self, stride: usize, layout: &Layout, mut see: impl FnMut(usize, PatchIndex)) {
+        let [h, w] = [self.picture.h(), self.picture.w()].map(|side| side.div_ceil(stride));
         let top = (layout.margin.y + self.at.y) / stride;
         let left = (layout.margin.x + self.at.x) / stride;
-        for (at, code) in codes.into_iter().enumerate() {
+        for at in 0..h * w {
             let (row, column) = (at / w, at % w);
             if 2 * self.count_kept(row * stride, column * stride, stride) >= stride * stride {
                 let place = PatchIndex {
@@ -86,7 +98,7 @@ impl Given {
                     h: top + row,
                     w: left + column,
                 };
-                tokens.set(0, place, code);
+                see(at, place);
             }
         }
     }

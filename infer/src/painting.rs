@@ -321,7 +321,7 @@ impl Painting {
                 seeds: vec![request.seed],
             },
         };
-        let schedule = Schedule::levels(&self.route, parallel);
+        let schedule = schedule(&self.route, parallel);
         let (route, patch, file) = (&self.route, self.header.model.patch, &mut self.file);
         let mut is_open: Vec<bool> = {
             let open = |index, order| {
@@ -373,8 +373,17 @@ impl Painting {
     }
 }
 
+/// Gives the batches of a painting: the route itself where patches are painted one by one, since
+/// that holds the fewest caches; else levels.
+pub(crate) fn schedule(route: &Route, parallel: usize) -> Schedule {
+    match parallel {
+        1 => Schedule::serial(route),
+        _ => Schedule::levels(route, parallel),
+    }
+}
+
 /// The papers' circle around a picture, as long as its pool is small; else along the short side.
-fn choose_route(
+pub(crate) fn choose_route(
     run: &ModelRun,
     layout: &Layout,
     tokens: &TokenGrid,

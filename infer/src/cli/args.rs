@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::render::Decoding;
 
+use crate::plan::Bytes;
 use crate::task::{PointPx, RegionPx, RouteKind, SizePx};
 
 /// Paint with the networks of NUWA-Infinity.
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Paint(PaintArgs),
     /// Extend a picture in every direction, or fill holes in it; its own pixels stay as they are.
     Outpaint(OutpaintArgs),
+    /// Say what a painting will take, without painting it: patches, memory, disk and time.
+    Plan(PlanArgs),
     /// Make pixels from a token file.
     Decode(DecodeArgs),
     /// Paint a region of a token file again and keep the rest.
@@ -140,6 +143,36 @@ pub(super) struct OutpaintArgs {
     /// Where its top left corner lies in the result; in the middle when not given.
     #[arg(long, value_name = "X,Y")]
     pub(super) at: Option<PointPx>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// What would be painted; takes the same arguments, of which --out may be left away.
+    #[command(subcommand)]
+    pub(super) task: PlanTask,
+    /// Memory that the painting may take, such as 6GB or 512MiB: batches are made smaller, and then
+    /// the route another one, until it fits.
+    #[arg(long, global = true)]
+    pub(super) budget_memory: Option<Bytes>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PlanTask {
+    /// Plan a new picture.
+    Paint(PaintArgs),
+    /// Plan the extension of a picture.
+    Outpaint(OutpaintArgs),
+}
+
+impl Cli {
+    /// Gives the command line. What is only planned needs no output.
+    pub(super) fn shape() -> clap::Command {
+        let unbound = |task: clap::Command| task.mut_arg("out", |out| out.required(false));
+        Self::command().mut_subcommand("plan", |plan| {
+            plan.mut_subcommand("paint", unbound)
+                .mut_subcommand("outpaint", unbound)
+        })
+    }
 }
 
 #[derive(Debug, Args)]

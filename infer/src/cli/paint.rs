@@ -18,7 +18,7 @@ use crate::given::Given;
 use crate::model_run::ModelRun;
 use crate::painting::Painting;
 use crate::request::{Header, Request, Sampling};
-use crate::task::{PointPx, RouteKind, SizePx, TaskKind};
+use crate::task::{PointPx, RouteKind, SizePx, TaskError, TaskKind};
 use crate::token_file::{self, Start};
 
 /// Where a painting goes.
@@ -47,9 +47,9 @@ impl Outputs {
 }
 
 /// A file that was given, and what it holds.
-struct GivenFile {
-    picture: Picture,
-    bytes: Vec<u8>,
+pub(super) struct GivenFile {
+    pub(super) picture: Picture,
+    pub(super) bytes: Vec<u8>,
     hash: String,
 }
 
@@ -66,15 +66,46 @@ impl GivenFile {
     }
 }
 
+/// What was asked for, checked as far as it can be without networks.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) picture: Option<GivenFile>,
+    pub(super) mask: Option<GivenFile>,
+    pub(super) outputs: Outputs,
+}
+
+impl Asked {
+    /// Places what is given.
+    pub(super) fn given(&self) -> Result<Option<Given>, TaskError> {
+        let placed = self.picture.as_ref().zip(self.request.at);
+        let given = placed.map(|(picture, at)| {
+            let mask = self.mask.as_ref().map(|mask| &mask.picture);
+            Given::new(picture.picture.clone(), mask, at, self.request.size)
+        });
+        given.transpose()
+    }
+}
+
 pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
-    let size = args.size;
-    size.check()?;
-    let outputs = Outputs::check(&args.brush.out, size)?;
-    let request = request(TaskKind::Paint, size, &args.brush);
-    perform(request, None, None, outputs, &args.brush, &args.common)
+    perform(asked_to_paint(args)?, &args.brush, &args.common)
 }
 
 pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
+    perform(asked_to_outpaint(args)?, &args.brush, &args.common)
+}
+
+pub(super) fn asked_to_paint(args: &PaintArgs) -> anyhow::Result<Asked> {
+    let size = args.size;
+    size.check()?;
+    Ok(Asked {
+        outputs: Outputs::check(&args.brush.out, size)?,
+        request: request(TaskKind::Paint, size, &args.brush),
+        picture: None,
+        mask: None,
+    })
+}
+
+pub(super) fn asked_to_outpaint(args: &OutpaintArgs) -> anyhow::Result<Asked> {
     if let Some(size) = args.size {
         size.check()?;
         Outputs::check(&args.brush.out, size)?;
@@ -99,14 +130,12 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     request.picture = Some(picture.hash.clone());
     request.picture_size = Some(own);
     request.mask = mask.as_ref().map(|mask| mask.hash.clone());
-    perform(
+    Ok(Asked {
         request,
-        Some(picture),
+        picture: Some(picture),
         mask,
         outputs,
-        &args.brush,
-        &args.common,
-    )
+    })
 }
 
 fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
@@ -129,19 +158,14 @@ fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
 }
 
 /// Paints what was asked for, or goes on with it, and writes it.
-fn perform(
-    mut request: Request,
-    picture: Option<GivenFile>,
-    mask: Option<GivenFile>,
-    outputs: Outputs,
-    brush: &Brush,
-    common: &Common,
-) -> anyhow::Result<()> {
-    let given = picture.as_ref().zip(request.at).map(|(picture, at)| {
-        let mask = mask.as_ref().map(|mask| &mask.picture);
-        Given::new(picture.picture.clone(), mask, at, request.size)
-    });
-    let given = given.transpose()?;
+fn perform(asked: Asked, brush: &Brush, common: &Common) -> anyhow::Result<()> {
+    let given = asked.given()?;
+    let Asked {
+        mut request,
+        picture,
+        mask,
+        outputs,
+    } = asked;
     let run = load(common, brush.renderer)?;
     let file = outputs.tokens.as_deref();
     let found = match file {

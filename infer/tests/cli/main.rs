@@ -1,6 +1,7 @@
 //! The real program: exit codes and streams, for good requests and bad ones.
 
 mod files;
+mod plan;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

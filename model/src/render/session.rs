@@ -165,6 +165,11 @@ impl Session {
         self.batch
     }
 
+    /// Gives where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Gives the architecture.
     pub fn config(&self) -> &RendererConfig {
         &self.config
