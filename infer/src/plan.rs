@@ -3,36 +3,23 @@
 //! Memory is estimated from the largest things alive at the same time, in single precision; what
 //! allocators keep back comes on top.
 
-use std::fmt;
-use std::str::FromStr;
+mod amount;
+mod fit;
+mod networks;
+mod windows;
 
-use indicatif::BinaryBytes;
 use nuwa_model::patch::{ContextEntry, GridSize, Route, Schedule, Step, Wave};
-use nuwa_model::render::{Decoding, RendererConfig, TokenGrid};
-use nuwa_model::vqgan::VqganConfig;
-use nuwa_model::vqgan::tiled::{Statistics, Tiling};
+use nuwa_model::render::TokenGrid;
+use nuwa_model::vqgan::tiled::Tiling;
 use serde::Serialize;
-use thiserror::Error;
 
-use crate::model_run::{ModelRun, RIM};
+pub use self::amount::Bytes;
+pub use self::fit::{FitError, fit};
+pub use self::networks::Networks;
+use self::windows::{Windows, rimmed};
 use crate::pace::Pace;
 use crate::painting::schedule;
 use crate::task::{Layout, RouteKind, SizePx, TaskError};
-
-/// Activations of the finest level alive at once in the VQGAN: what a block is given, normalized,
-/// convolved, and its sum.
-const ALIVE: u64 = 4;
-
-/// The networks that paint, by their sizes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Networks {
-    /// What writes the tokens.
-    pub renderer: RendererConfig,
-    /// What makes pixels of them.
-    pub vqgan: VqganConfig,
-    /// Weights of both.
-    pub n_weights: usize,
-}
 
 /// How a painting is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,77 +104,6 @@ pub struct Plan {
     pub disk: DiskBytes,
 }
 
-impl Networks {
-    /// Gives the sizes of a run.
-    pub fn of(run: &ModelRun) -> Self {
-        use burn::module::Module;
-        Self {
-            renderer: run.renderer_config.clone(),
-            vqgan: run.vqgan_config.clone(),
-            n_weights: run.renderer.num_params() + run.vqgan.num_params(),
-        }
-    }
-
-    /// Gives the bytes of weights: those of both networks and `L (3d² + 3d) + V d + 4 m d` copied.
-    pub fn weight_bytes(&self) -> u64 {
-        let RendererConfig {
-            d_model: d,
-            n_layers,
-            n_codes,
-            ..
-        } = self.renderer;
-        let m = self.renderer.tokens_per_patch();
-        bytes(self.n_weights + n_layers * (3 * d * d + 3 * d) + n_codes * d + 4 * m * d)
-    }
-
-    /// Gives the bytes of one patch in the pool: keys and values of every layer, `2 L m d`.
-    pub fn cache_bytes(&self) -> u64 {
-        let RendererConfig {
-            d_model, n_layers, ..
-        } = self.renderer;
-        bytes(2 * n_layers * self.renderer.tokens_per_patch() * d_model)
-    }
-
-    /// Gives the bytes that one patch of a batch is painted with, when it sees `n` others. With
-    /// `s = (n + 1) m + 1` places looked at: while AR writes, keys and values of every layer and one
-    /// more, `2 (L + 1) s d`; while a pass runs, the inputs of all layers, one context, the scores
-    /// and the hidden states of one layer, `L (m + 1) d + 2 s d + heads (m + 1) s + 12 (m + 1) d`,
-    /// and for NAR and P-NAR the scores of the codes, `m V`. The larger of both.
-    pub fn patch_bytes(&self, n: usize) -> u64 {
-        let RendererConfig {
-            d_model: d,
-            n_layers,
-            n_codes,
-            decoding,
-            ..
-        } = self.renderer;
-        let m = self.renderer.tokens_per_patch();
-        let (s, own) = ((n + 1) * m + 1, m + 1);
-        let pass =
-            n_layers * own * d + 2 * s * d + self.renderer.n_heads() * own * s + 12 * own * d;
-        bytes(match decoding {
-            Decoding::Ar => pass.max(2 * (n_layers + 1) * s * d),
-            Decoding::Nar | Decoding::Pnar => pass + m * n_codes,
-        })
-    }
-
-    /// Gives the bytes that a window of `h · w` tokens is decoded, or encoded, with: four times the
-    /// largest activation. A level works at its own width, and at that of the coarser one where
-    /// that has just been enlarged.
-    pub fn window_bytes(&self, [h, w]: [usize; 2]) -> u64 {
-        let VqganConfig {
-            ch, multipliers, ..
-        } = &self.vqgan;
-        let stride = self.vqgan.stride();
-        let level = |i: usize| {
-            let width = multipliers[i..].iter().take(2).max().copied().unwrap_or(1);
-            ch * width * (h * stride >> i) * (w * stride >> i)
-        };
-        let largest = (0..multipliers.len()).map(level).max().unwrap_or(0);
-        ALIVE * bytes(largest)
-    }
-}
-
 impl Plan {
     /// Plans a painting of the unknown tokens of a grid.
     ///
@@ -202,39 +118,43 @@ impl Plan {
     ) -> Result<Self, TaskError> {
         let route = layout.route(tokens, way.route)?;
         let schedule = schedule(&route, way.parallel);
+        let patch = networks.renderer.patch;
+        let open: Vec<bool> = {
+            let codes = |step: &Step| tokens.cut(step.index, step.order, patch);
+            let steps = route.steps().iter();
+            steps
+                .map(|step| codes(step).contains(&TokenGrid::UNKNOWN))
+                .collect()
+        };
+        let is_painted = |wave: &&Wave| wave.steps.iter().any(|&position| open[position]);
+        let painted = schedule.waves().iter().filter(is_painted);
+        let waves: Vec<usize> = painted.map(|wave| wave.steps.len()).collect();
+        let n_open = open.iter().filter(|&&open| open).count();
         let stride = networks.vqgan.stride();
         let tiling = Tiling::of_stride(stride);
-        let patch = networks.renderer.patch;
-        let is_open = |position: usize| is_open(tokens, &route.steps()[position], networks);
-        let is_painted = |wave: &&Wave| wave.steps.iter().any(|&position| is_open(position));
-        let waves: Vec<usize> = {
-            let painted = schedule.waves().iter().filter(is_painted);
-            painted.map(|wave| wave.steps.len()).collect()
-        };
-        let n_open = (0..route.steps().len()).filter(|&p| is_open(p)).count();
         let whole = rimmed([tokens.size().h, tokens.size().w]);
-        let (window, n_windows, n_together) = windows(&tiling, whole);
-        let encoded = given.map(|size| {
-            let tokens = [size.h, size.w].map(|side| side.div_ceil(stride));
-            windows(&tiling, rimmed(tokens))
-        });
-        let together = encoded.map_or(0, |(window, _, n)| networks.window_bytes(window) * n as u64);
+        let decoded = Windows::new(&tiling, whole);
+        let encoded = given.map(|size| Windows::new(&tiling, rimmed(in_tokens(size, stride))));
         let longest = route.steps().iter().map(|step| step.context.len()).max();
         let widest = waves.iter().max().copied().unwrap_or(0);
+        let together =
+            |windows: &Windows| networks.window_bytes(windows.size) * windows.n_together as u64;
         let device = DeviceBytes {
             weights: networks.weight_bytes(),
             pool: networks.cache_bytes() * schedule.peak_pool() as u64,
             wave: networks.patch_bytes(longest.unwrap_or(0)) * widest as u64,
-            windows: together.max(networks.window_bytes(window) * n_together as u64),
+            windows: together(&decoded).max(encoded.as_ref().map_or(0, together)),
+        };
+        let host = HostBytes {
+            tokens: bytes(tokens.codes().len()),
+            route: route_bytes(&route, &schedule),
+            bands: band_bytes(&tiling, whole, stride),
         };
         let size = layout.size;
         Ok(Self {
             size,
             grid: layout.grid,
-            patch: SizePx {
-                w: patch.w * stride,
-                h: patch.h * stride,
-            },
+            patch: networks.patch_px(),
             n_open,
             n_known: route.steps().len() - n_open,
             route: way.route,
@@ -243,15 +163,11 @@ impl Plan {
             waves,
             peak_pool: schedule.peak_pool(),
             least_pool: route.peak_pool(),
-            window,
-            n_windows: n_windows + n_together,
-            n_encoded: encoded.map_or(0, |(_, n, together)| n + together),
+            window: decoded.size,
+            n_windows: decoded.n_passes(),
+            n_encoded: encoded.map_or(0, |windows| windows.n_passes()),
             device,
-            host: HostBytes {
-                tokens: bytes(tokens.codes().len()),
-                route: route_bytes(&route, &schedule),
-                bands: band_bytes(&tiling, whole, stride),
-            },
+            host,
             disk: DiskBytes {
                 tokens: token_file_bytes(n_open, patch.count(), given.map(|_| tokens)),
                 spool: 3 * (size.w * size.h) as u64,
@@ -313,84 +229,8 @@ impl HostBytes {
     }
 }
 
-/// Why no plan fits.
-#[derive(Debug, Error)]
-pub enum FitError {
-    /// The leanest plan still takes too much.
-    #[error(
-        "a budget of {} does not hold {what}, which takes {}, even by the leanest way",
-        Bytes(*budget), Bytes(*needed)
-    )]
-    TooMuch {
-        /// The budget in bytes.
-        budget: u64,
-        /// What does not fit.
-        what: String,
-        /// Its bytes.
-        needed: u64,
-    },
-    /// There is no way at all.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-}
-
-/// Gives the first plan that fits into a budget of bytes: smaller and smaller batches along the
-/// route asked for, then the same along the short side.
-///
-/// # Errors
-/// When none fits, or there is no route.
-pub fn fit(
-    budget: u64,
-    is_shared: bool,
-    asked: Way,
-    plan: impl Fn(Way) -> Result<Plan, TaskError>,
-) -> Result<Plan, FitError> {
-    let batches = || std::iter::successors(Some(asked.parallel), |&n| (n > 1).then_some(n / 2));
-    let sweep = (asked.route != RouteKind::Sweep).then_some(RouteKind::Sweep);
-    let mut least = None;
-    for route in std::iter::once(asked.route).chain(sweep) {
-        for parallel in batches() {
-            let plan = plan(Way { route, parallel })?;
-            match plan.excess(budget, is_shared) {
-                None => return Ok(plan),
-                excess => least = excess,
-            }
-        }
-    }
-    let (what, needed) = least.expect("a batch of one was tried");
-    Err(FitError::TooMuch {
-        budget,
-        what,
-        needed,
-    })
-}
-
-fn is_open(tokens: &TokenGrid, step: &Step, networks: &Networks) -> bool {
-    tokens
-        .cut(step.index, step.order, networks.renderer.patch)
-        .contains(&TokenGrid::UNKNOWN)
-}
-
-/// Decoding and encoding reach beyond the tokens by a rim.
-fn rimmed(size: [usize; 2]) -> [usize; 2] {
-    size.map(|side| side + 2 * RIM)
-}
-
-/// Gives the largest window of a grid of tokens, how many there are, and how many of them are
-/// computed at once for their statistics.
-fn windows(tiling: &Tiling, size: [usize; 2]) -> ([usize; 2], usize, usize) {
-    let spans = size.map(|side| tiling.spans(side));
-    let around = 2 * (tiling.blend + tiling.margin);
-    let side = |axis: usize| {
-        let longest = spans[axis].iter().map(ExactSizeIterator::len).max();
-        size[axis].min(longest.unwrap_or(0) + around)
-    };
-    let n = spans[0].len() * spans[1].len();
-    let together = match tiling.statistics {
-        Statistics::Sampled(count) => n.min(count),
-        Statistics::PerWindow | Statistics::Exact => 1,
-    };
-    ([side(0), side(1)], n, together)
+fn in_tokens(size: SizePx, stride: usize) -> [usize; 2] {
+    [size.h, size.w].map(|side| side.div_ceil(stride))
 }
 
 /// Steps with their contexts and expiries, and the batches with theirs.
@@ -425,42 +265,6 @@ fn token_file_bytes(n_open: usize, m: usize, known: Option<&TokenGrid>) -> u64 {
 /// Bytes of as many numbers in single precision.
 fn bytes(n: usize) -> u64 {
     (n * size_of::<f32>()) as u64
-}
-
-/// A number of bytes, written `6GB`, `512MiB` or plain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no size such as 6GB or 512MiB");
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let unit = unit.trim().to_ascii_lowercase();
-        let power = |letter: &str| "kmgt".find(letter).map(|at| at as i32 + 1);
-        let factor = match unit.as_str() {
-            "" | "b" => 1.0,
-            unit => {
-                let (base, letter) = match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
-                    (Some(letter), _) => (1024.0_f64, letter),
-                    (None, Some(letter)) => (1000.0, letter),
-                    (None, None) => (1000.0, unit),
-                };
-                let letter = Some(letter).filter(|letter| letter.len() == 1);
-                base.powi(letter.and_then(power).ok_or_else(wrong)?)
-            }
-        };
-        Ok(Self((number * factor) as u64))
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        BinaryBytes(self.0).fmt(f)
-    }
 }
 
 #[cfg(test)]

@@ -277,12 +277,13 @@ mod tests {
         Layout::new(SIZE, GIVEN.at, scale).expect("fits")
     }
 
-    /// Noise that jumps less from left to right, with `step` added where `is_high` says.
+    /// Noise that jumps more from row to row, with `step` added where `is_high` says.
     fn noise(step: u8, is_high: impl Fn(usize, usize) -> bool) -> Picture {
         let byte = |x: usize, y: usize| {
-            let n = (x / 2 + 1000 * y) as u64;
+            let n = (x + 1000 * y) as u64;
             let drawn = n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-            100 + (drawn.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 58) as u8
+            let drawn = (drawn.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 60) as u8;
+            100 + drawn + 32 * (y % 2) as u8
         };
         let place = |at: usize| (at % SIZE.w, at / SIZE.w);
         let value = |(x, y): (usize, usize)| byte(x, y) + if is_high(x, y) { step } else { 0 };

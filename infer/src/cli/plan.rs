@@ -110,7 +110,6 @@ fn outputs(asked: &Asked, plan: &Plan) -> anyhow::Result<Vec<(PathBuf, u64)>> {
 #[expect(clippy::print_stdout, reason = "the plan is the result")]
 fn print(answer: &Answer, is_cpu: bool) {
     let plan = &answer.plan;
-    let (device, host, disk) = (plan.device, plan.host, plan.disk);
     println!(
         "size        {} in {} × {} patches of {}",
         plan.size, plan.grid.w, plan.grid.h, plan.patch
@@ -129,9 +128,27 @@ fn print(answer: &Answer, is_cpu: bool) {
     println!(
         "pool        {} caches at most, {}; {} caches with --parallel 1",
         plan.peak_pool,
-        Bytes(device.pool),
+        Bytes(plan.device.pool),
         plan.least_pool
     );
+    print_host(answer, is_cpu);
+    let encoding = match plan.n_encoded {
+        0 => String::new(),
+        _ => format!("encoding {}, ", seconds(answer.encode_s)),
+    };
+    println!(
+        "time        {encoding}painting {} ({:.0} tokens/s), decoding {}",
+        seconds(answer.paint_s),
+        answer.tokens_per_s,
+        seconds(answer.decode_s)
+    );
+}
+
+#[expect(clippy::print_stdout, reason = "the plan is the result")]
+fn print_host(answer: &Answer, is_cpu: bool) {
+    let Plan {
+        device, host, disk, ..
+    } = &answer.plan;
     println!(
         "device      {} on {}: weights {}, with pool and batch {}, or windows {}",
         Bytes(device.total()),
@@ -160,16 +177,6 @@ fn print(answer: &Answer, is_cpu: bool) {
             path.display()
         );
     }
-    let encoding = match plan.n_encoded {
-        0 => String::new(),
-        _ => format!("encoding {}, ", seconds(answer.encode_s)),
-    };
-    println!(
-        "time        {encoding}painting {} ({:.0} tokens/s), decoding {}",
-        seconds(answer.paint_s),
-        answer.tokens_per_s,
-        seconds(answer.decode_s)
-    );
 }
 
 /// A length of time, to the second where that says enough.

@@ -1,7 +1,8 @@
 //! Known numbers, and budgets.
 
 use nuwa_model::patch::{Extent, PatchIndex, TokenSize};
-use nuwa_model::render::{Feed, Transfer};
+use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
+use nuwa_model::vqgan::VqganConfig;
 
 use super::*;
 use crate::task::{PointPx, Scale};
@@ -119,7 +120,7 @@ fn memory_is_counted_as_documented() {
     assert_eq!(networks.window_bytes([10, 5]), 4 * 4 * 32 * 40 * 20);
     let plan = plan(2, 2, 0, way(RouteKind::Sweep, 1));
     // One window with its rim of six tokens on each side.
-    assert_eq!((plan.window, plan.n_windows), ([16, 16], 2));
+    assert_eq!((plan.window, plan.n_windows), ([16, 16], 1));
     let DeviceBytes {
         weights,
         pool,
@@ -131,28 +132,41 @@ fn memory_is_counted_as_documented() {
 
 #[test]
 fn a_budget_is_met_by_smaller_batches_and_then_by_another_route() {
-    let at = |way| plan(6, 12, 2, way);
-    let fitted = |budget, shared| fit(budget, shared, way(RouteKind::Paper, 8), |way| Ok(at(way)));
-    let painting = |way| {
-        let DeviceBytes {
-            weights,
-            pool,
-            wave,
-            ..
-        } = at(way).device;
-        weights + pool + wave
+    // A VQGAN so small that only painting counts.
+    let mut networks = networks();
+    networks.vqgan.ch = 1;
+    let scale = Scale {
+        stride: 4,
+        patch: PATCH,
+        extent: networks.renderer.extent,
     };
-    // Decoding takes the same whatever the way: only painting decides here.
-    let windows = at(way(RouteKind::Paper, 8)).device;
-    let decoding = windows.weights + windows.windows;
-    let easy = fitted(u64::MAX, true).expect("fits");
-    assert_eq!((easy.route, easy.parallel), (RouteKind::Paper, 8));
-    let tight = fitted(decoding.max(painting(way(RouteKind::Paper, 8))) - 1, false);
-    let error = fitted(decoding - 1, false).map(|plan| plan.parallel);
-    let text = error.expect_err("decoding does not fit").to_string();
-    assert!(text.contains("decoding"), "{text}");
-    assert!(tight.is_err() || tight.is_ok_and(|plan| plan.parallel < 8));
-    let text = fitted(1000, false).expect_err("too little").to_string();
+    let size = SizePx {
+        w: 8 * 40,
+        h: 8 * 9,
+    };
+    let layout = Layout::new(size, PointPx { x: 0, y: 0 }, scale).expect("fits");
+    let mut tokens = TokenGrid::unknown(1, layout.tokens());
+    for (h, w) in [(8, 40), (8, 41), (9, 40), (9, 41)] {
+        tokens.set(0, PatchIndex { f: 0, h, w }, 5);
+    }
+    let plan = |way| Plan::new(&networks, &layout, &tokens, None, way);
+    let fitted = |budget| fit(budget, false, way(RouteKind::Paper, 8), plan);
+    let needed = |way| plan(way).expect("a route").device.total();
+    let found = |budget| fitted(budget).map(|plan| (plan.route, plan.parallel)).ok();
+
+    let [all, one, sweep] = [
+        needed(way(RouteKind::Paper, 8)),
+        needed(way(RouteKind::Paper, 1)),
+        needed(way(RouteKind::Sweep, 1)),
+    ];
+    assert!(all > one && one > sweep, "{all} {one} {sweep}");
+    assert_eq!(found(all), Some((RouteKind::Paper, 8)));
+    assert_eq!(found(all - 1), Some((RouteKind::Paper, 4)));
+    assert_eq!(found(one), Some((RouteKind::Paper, 1)));
+    assert_eq!(found(sweep), Some((RouteKind::Sweep, 1)));
+    let text = fitted(sweep - 1).expect_err("too little").to_string();
+    assert!(text.contains("does not hold painting"), "{text}");
+    let text = fitted(1000).expect_err("too little").to_string();
     assert!(
         text.contains("1000 B does not hold the weights, which takes"),
         "{text}"
