@@ -242,7 +242,7 @@ fn route_bytes(route: &Route, schedule: &Schedule) -> u64 {
             + step.expires.len() * place
     };
     let steps: usize = route.steps().iter().map(of_step).sum();
-    let waves = schedule.waves().len() * size_of::<Wave>();
+    let waves = size_of_val(schedule.waves());
     (steps + waves + 2 * route.steps().len() * place) as u64
 }
 

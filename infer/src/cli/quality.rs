@@ -57,7 +57,7 @@ pub(super) fn of_tokens(args: &InfoArgs, painting: &Painting) -> anyhow::Result<
     }
     let common = Common {
         model,
-        device: args.device.clone(),
+        device: args.device,
         quiet: true,
         json: false,
     };

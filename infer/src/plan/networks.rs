@@ -95,7 +95,7 @@ impl Networks {
         let stride = self.vqgan.stride();
         let level = |i: usize| {
             let width = multipliers[i..].iter().take(2).max().copied().unwrap_or(1);
-            ch * width * (h * stride >> i) * (w * stride >> i)
+            ch * width * ((h * stride) >> i) * ((w * stride) >> i)
         };
         let largest = (0..multipliers.len()).map(level).max().unwrap_or(0);
         ALIVE * bytes(largest)
