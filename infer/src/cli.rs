@@ -2,16 +2,20 @@
 //! clap.
 
 mod args;
+mod events;
 mod files;
 mod film;
 mod measure;
 mod paint;
+mod plan;
 mod progress;
+mod quality;
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::FromArgMatches;
 use nuwa_model::render::Decoding;
 
 use self::args::{Cli, Command, Common};
@@ -28,7 +32,9 @@ struct Misuse(String);
 /// failed, 2 misused. Causes go to standard error, one line each.
 #[expect(clippy::print_stderr, reason = "this is the door of the program")]
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
+    events::begin();
+    let matches = Cli::shape().try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors. If standard error is closed, so be it.
@@ -40,10 +46,12 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Paint(args) => paint::paint(&args),
         Command::Outpaint(args) => paint::outpaint(&args),
         Command::Animate(args) => film::animate(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Decode(args) => files::decode(&args),
         Command::Edit(args) => files::edit(&args),
         Command::Info(args) => files::info(&args),
         Command::Reconstruct(args) => measure::reconstruct(&args),
+        Command::Completions(args) => completions(args.shell),
         Command::CopyDistance(args) => measure::copy_distance(&args),
     };
     match done {
@@ -53,6 +61,13 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
             if is_misuse(&error) { 2 } else { 1 }
         }
     }
+}
+
+/// Prints what a shell needs to complete the arguments.
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::shape(), "nuwa-infer", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
 }
 
 /// Tells whether no machine could have done what was asked for.

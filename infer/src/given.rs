@@ -77,25 +77,40 @@ impl Given {
                 &filled
             }
         };
-        let is_film = layout.frames > 1;
-        let [h, w] = match is_film {
-            false => [picture.h(), picture.w()].map(|side| side.div_ceil(stride)),
-            true => [layout.tokens().h, layout.tokens().w],
-        };
-        let codes = run.encode(picture, [h, w]);
+        let codes = run.encode(picture, self.size_in_tokens(stride, layout));
+        self.each_known(stride, layout, |at, place| tokens.set(0, place, codes[at]));
+    }
+
+    /// Sets the tokens that [`Self::encode_into`] would set to the first code, without encoding.
+    pub fn mark_into(&self, stride: usize, layout: &Layout, tokens: &mut TokenGrid) {
+        self.each_known(stride, layout, |_, place| tokens.set(0, place, 0));
+    }
+
+    /// Names every token of the picture of which at least half the pixels are known, and its place
+    /// in the grid.
+    fn each_known(&self, stride: usize, layout: &Layout, mut see: impl FnMut(usize, PatchIndex)) {
+        let [h, w] = self.size_in_tokens(stride, layout);
         let top = (layout.margin.y + self.at.y) / stride;
         let left = (layout.margin.x + self.at.x) / stride;
-        for (at, code) in codes.into_iter().enumerate() {
+        for at in 0..h * w {
             let (row, column) = (at / w, at % w);
             let n_kept = self.count_kept(row * stride, column * stride, stride);
-            if is_film || 2 * n_kept >= stride * stride {
+            if layout.frames > 1 || 2 * n_kept >= stride * stride {
                 let place = PatchIndex {
                     f: 0,
                     h: top + row,
                     w: left + column,
                 };
-                tokens.set(0, place, code);
+                see(at, place);
             }
+        }
+    }
+
+    /// Gives rows and columns of the tokens that the picture becomes.
+    fn size_in_tokens(&self, stride: usize, layout: &Layout) -> [usize; 2] {
+        match layout.frames {
+            1 => [self.picture.h(), self.picture.w()].map(|side| side.div_ceil(stride)),
+            _ => [layout.tokens().h, layout.tokens().w],
         }
     }
 

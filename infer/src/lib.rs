@@ -7,9 +7,12 @@ pub mod engine;
 mod film;
 pub mod given;
 pub mod model_run;
+pub mod pace;
 pub mod painting;
+pub mod plan;
 pub mod prompts;
 pub mod request;
+pub mod seams;
 pub mod task;
 pub mod token_file;
 

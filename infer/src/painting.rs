@@ -2,6 +2,7 @@
 
 mod fill;
 
+pub(crate) use fill::session;
 pub use fill::{Progress, fill};
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use nuwa_data::Picture;
 use nuwa_data::image::MOST_PIXELS;
-use nuwa_model::patch::{Route, Step};
+use nuwa_model::patch::{Route, Schedule, Step};
 use nuwa_model::render::TokenGrid;
 use thiserror::Error;
 
@@ -300,8 +301,17 @@ impl Painting {
     }
 }
 
+/// Gives the batches of a painting: the route itself where patches are painted one by one, since
+/// that holds the fewest caches; else levels.
+pub(crate) fn schedule(route: &Route, parallel: usize) -> Schedule {
+    match parallel {
+        1 => Schedule::serial(route),
+        _ => Schedule::levels(route, parallel),
+    }
+}
+
 /// The papers' circle around a picture, as long as its pool is small; else along the short side.
-fn choose_route(
+pub(crate) fn choose_route(
     run: &ModelRun,
     layout: &Layout,
     tokens: &TokenGrid,
@@ -322,7 +332,8 @@ fn choose_route(
     })
 }
 
-fn layout(header: &Header) -> Result<Layout, TaskError> {
+/// Gives where everything of a painting lies.
+pub(crate) fn layout(header: &Header) -> Result<Layout, TaskError> {
     let at = header.request.at.unwrap_or(PointPx { x: 0, y: 0 });
     let scale = Scale {
         stride: header.model.stride,

@@ -26,6 +26,9 @@ pub struct Request {
     /// SHA-256 of the given picture's file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub picture: Option<String>,
+    /// The given picture in pixels.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub picture_size: Option<SizePx>,
     /// SHA-256 of the given mask's file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mask: Option<String>,

@@ -136,7 +136,8 @@ impl PictureFormat {
 
     /// The most bytes on disk until the work is done: the painted pixels, their smaller copies
     /// where the format has such, and the file.
-    pub(crate) fn bytes_needed(self, w: usize, h: usize, frames: usize) -> u64 {
+    #[must_use]
+    pub fn bytes_needed(self, w: usize, h: usize, frames: usize) -> u64 {
         let raw = raw_bytes(w, h, frames).unwrap_or(u64::MAX);
         // Noise does not compress: a thousandth and the tables come on top.
         let lossless = (raw / 1000).saturating_add(raw).saturating_add(1 << 14);

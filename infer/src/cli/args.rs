@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::render::Decoding;
 
+use crate::plan::Bytes;
 use crate::request::Unmask;
 use crate::task::{PointPx, RegionPx, RouteKind, SizePx};
 
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Outpaint(OutpaintArgs),
     /// Make a film that a picture begins.
     Animate(AnimateArgs),
+    /// Say what a painting will take, without painting it: patches, memory, disk and time.
+    Plan(PlanArgs),
     /// Make pixels from a token file.
     Decode(DecodeArgs),
     /// Paint a region of a token file again and keep the rest.
@@ -33,6 +36,8 @@ pub(super) enum Command {
     Info(InfoArgs),
     /// Send a picture through the VQGAN and back.
     Reconstruct(ReconstructArgs),
+    /// Print a script that completes this program's arguments in a shell.
+    Completions(CompletionsArgs),
     /// Measure how far a painting is from copying the picture its model was trained on.
     CopyDistance(CopyDistanceArgs),
 }
@@ -48,6 +53,16 @@ pub(super) struct Common {
     /// No progress bar.
     #[arg(long)]
     pub(super) quiet: bool,
+    /// Tell programs what happens: one JSON object per line on standard output, and no progress bar.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Common {
+    /// Tells whether there is nobody to read of progress on standard error.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet || self.json
+    }
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +192,36 @@ pub(super) struct OutpaintArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// What would be painted; takes the same arguments, of which --out may be left away.
+    #[command(subcommand)]
+    pub(super) task: PlanTask,
+    /// Memory that the painting may take, such as 6GB or 512MiB: batches are made smaller, and then
+    /// the route another one, until it fits.
+    #[arg(long, global = true)]
+    pub(super) budget_memory: Option<Bytes>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PlanTask {
+    /// Plan a new picture.
+    Paint(PaintArgs),
+    /// Plan the extension of a picture.
+    Outpaint(OutpaintArgs),
+}
+
+impl Cli {
+    /// Gives the command line. What is only planned needs no output.
+    pub(super) fn shape() -> clap::Command {
+        let unbound = |task: clap::Command| task.mut_arg("out", |out| out.required(false));
+        Self::command().mut_subcommand("plan", |plan| {
+            plan.mut_subcommand("paint", unbound)
+                .mut_subcommand("outpaint", unbound)
+        })
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct DecodeArgs {
     /// The token file.
     pub(super) file: PathBuf,
@@ -217,6 +262,16 @@ pub(super) struct EditArgs {
 pub(super) struct InfoArgs {
     /// The token file or the picture.
     pub(super) file: PathBuf,
+    /// Measure seams: how much the painting jumps between patches, between the windows of decoding
+    /// and around a given picture, against inside; 1 is none.
+    #[arg(long)]
+    pub(super) quality: bool,
+    /// Folder of the trained run that decodes a token file, for --quality.
+    #[arg(long, requires = "quality")]
+    pub(super) model: Option<PathBuf>,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
+    #[arg(long, default_value = "auto")]
+    pub(super) device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
@@ -242,6 +297,12 @@ pub(super) struct CopyDistanceArgs {
     /// Side of the patches that are compared, in pixels.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) patch: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell.
+    pub(super) shell: clap_complete::Shell,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

@@ -6,8 +6,9 @@ use anyhow::Context;
 use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
+use super::events;
 use super::paint::{Outputs, fill, say_paths, write};
-use super::{Misuse, film, load};
+use super::{Misuse, film, load, quality};
 use crate::painting::Painting;
 use crate::request::Header;
 use crate::task::TaskKind;
@@ -26,7 +27,8 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
     }
     let run = load(&args.common, None)?;
     painting.check_vqgan(&args.file, &run)?;
-    film::check(&run, &outputs, size, frames, args.common.quiet)?;
+    film::check(&run, &outputs, size, frames, args.common.is_quiet())?;
+    events::say_start(&painting, &args.common)?;
     let open = painting.n_open();
     if open > 0 {
         eprintln!("{open} patches are not painted yet and come out black");
@@ -36,9 +38,10 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
         &painting,
         &outputs.pixels,
         args.blend as usize,
-        args.common.quiet,
+        args.common.is_quiet(),
     )?;
-    say_paths(None, &outputs.pixels);
+    say_paths(None, &outputs.pixels, &args.common);
+    events::say_done(&args.common);
     Ok(())
 }
 
@@ -61,7 +64,7 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     let (size, frames) = (painting.layout.size, painting.layout.frames);
     let outputs = Outputs::check(&paths, size, frames)?;
     let run = load(&args.common, None)?;
-    film::check(&run, &outputs, size, frames, args.common.quiet)?;
+    film::check(&run, &outputs, size, frames, args.common.is_quiet())?;
     let file = outputs.tokens.as_deref();
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut edited = [Painting::edit(&run, &args.file, args.region, seed, file)?];
@@ -78,9 +81,10 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
         &edited[0],
         &outputs.pixels,
         args.blend as usize,
-        args.common.quiet,
+        args.common.is_quiet(),
     )?;
-    say_paths(file, &outputs.pixels);
+    say_paths(file, &outputs.pixels, &args.common);
+    events::say_done(&args.common);
     Ok(())
 }
 
@@ -93,7 +97,12 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         let text =
             text.with_context(|| format!("{} does not say how it was made", path.display()))?;
         match serde_json::from_str::<Header>(&text) {
-            Ok(header) => print!("{}", about(path, &header)),
+            Ok(header) => {
+                print!("{}", about(path, &header));
+                if args.quality {
+                    println!("seams       {}", quality::of_picture(path, &header)?);
+                }
+            }
             Err(_) => println!("{}: {text}", path.display()),
         }
         return Ok(());
@@ -114,6 +123,9 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         (None, _) => "not finished",
     };
     println!("state       {state}");
+    if args.quality {
+        println!("seams       {}", quality::of_tokens(args, &painting)?);
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Films: the task that begins with a picture, and what is said and refused before any is painted.
 
 use super::args::AnimateArgs;
-use super::paint::{GivenFile, Outputs, Task, perform, request};
+use super::paint::{Asked, GivenFile, Outputs, perform, request};
 use crate::model_run::ModelRun;
 use crate::task::{PointPx, SizePx, TaskKind};
 
@@ -14,12 +14,14 @@ pub(super) fn animate(args: &AnimateArgs) -> anyhow::Result<()> {
     request.frames = frames;
     request.at = Some(PointPx { x: 0, y: 0 });
     request.picture = Some(picture.hash.clone());
-    let task = Task {
+    request.picture_size = Some(size);
+    let asked = Asked {
         request,
         picture: Some(picture),
         mask: None,
+        outputs,
     };
-    perform(task, &outputs, &args.brush, &args.common)
+    perform(asked, &args.brush, &args.common)
 }
 
 /// Refuses films that the run cannot decode; says when it can only decode each frame on its own.

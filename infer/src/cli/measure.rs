@@ -4,7 +4,9 @@ use nuwa_data::{Picture, out};
 use nuwa_model::render::TokenGrid;
 
 use super::args::{CopyDistanceArgs, ReconstructArgs};
+use super::events::{self, Event};
 use super::load;
+use super::paint::say_paths;
 use crate::canvas;
 use crate::copy_distance::nearest_patches;
 use crate::task::{Layout, PointPx, SizePx};
@@ -25,15 +27,24 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
     let mut codes = codes;
     codes.sort_unstable();
     codes.dedup();
-    let (psnr, used, all) = (picture.psnr(&back), codes.len(), run.vqgan_config.n_codes);
-    println!(
-        "{}: {psnr:.2} dB PSNR, {used} of {all} codes in use",
-        args.image.display()
-    );
+    let (psnr_db, codes_used) = (picture.psnr(&back), codes.len());
+    let codes = run.vqgan_config.n_codes;
+    match args.common.json {
+        true => events::say(&Event::Measured {
+            psnr_db,
+            codes_used,
+            codes,
+        }),
+        false => println!(
+            "{}: {psnr_db:.2} dB PSNR, {codes_used} of {codes} codes in use",
+            args.image.display()
+        ),
+    }
     if let Some(out) = &args.out {
         back.write(out)?;
-        println!("{}", out.display());
     }
+    say_paths(None, args.out.as_slice(), &args.common);
+    events::say_done(&args.common);
     Ok(())
 }
 

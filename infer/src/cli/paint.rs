@@ -10,6 +10,7 @@ use nuwa_model::device;
 use sha2::{Digest, Sha256};
 
 use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
+use super::events::{self, Event};
 use super::progress::Watch;
 use super::{Misuse, film, load};
 use crate::canvas;
@@ -18,7 +19,7 @@ use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
 use crate::prompts;
 use crate::request::{Header, Request, Sampling};
-use crate::task::{PointPx, RouteKind, SizePx, TaskKind};
+use crate::task::{PointPx, RouteKind, SizePx, TaskError, TaskKind};
 use crate::token_file::{self, Damage, Start};
 
 /// Where a painting goes.
@@ -65,7 +66,7 @@ impl Outputs {
 /// A file that was given, and what it holds.
 pub(super) struct GivenFile {
     pub(super) picture: Picture,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     pub(super) hash: String,
 }
 
@@ -82,21 +83,49 @@ impl GivenFile {
     }
 }
 
+/// What was asked for, checked as far as it can be without networks.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) picture: Option<GivenFile>,
+    pub(super) mask: Option<GivenFile>,
+    pub(super) outputs: Outputs,
+}
+
+impl Asked {
+    /// Places what is given.
+    pub(super) fn given(&self) -> Result<Option<Given>, TaskError> {
+        let placed = self.picture.as_ref().zip(self.request.at);
+        let given = placed.map(|(picture, at)| {
+            let mask = self.mask.as_ref().map(|mask| &mask.picture);
+            Given::new(picture.picture.clone(), mask, at, self.request.size)
+        });
+        given.transpose()
+    }
+}
+
 pub(super) fn paint(args: &PaintArgs) -> anyhow::Result<()> {
+    perform(asked_to_paint(args)?, &args.brush, &args.common)
+}
+
+pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
+    perform(asked_to_outpaint(args)?, &args.brush, &args.common)
+}
+
+pub(super) fn asked_to_paint(args: &PaintArgs) -> anyhow::Result<Asked> {
     let (size, frames) = (args.size, args.frames as usize);
     size.check()?;
     let outputs = Outputs::check(&args.brush.out, size, frames)?;
     let mut request = request(TaskKind::Paint, size, &args.brush);
     request.frames = frames;
-    let task = Task {
+    Ok(Asked {
+        outputs,
         request,
         picture: None,
         mask: None,
-    };
-    perform(task, &outputs, &args.brush, &args.common)
+    })
 }
 
-pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
+pub(super) fn asked_to_outpaint(args: &OutpaintArgs) -> anyhow::Result<Asked> {
     if let Some(size) = args.size {
         size.check()?;
         Outputs::check(&args.brush.out, size, 1)?;
@@ -119,13 +148,14 @@ pub(super) fn outpaint(args: &OutpaintArgs) -> anyhow::Result<()> {
     let mut request = request(TaskKind::Outpaint, size, &args.brush);
     request.at = Some(at);
     request.picture = Some(picture.hash.clone());
+    request.picture_size = Some(own);
     request.mask = mask.as_ref().map(|mask| mask.hash.clone());
-    let task = Task {
+    Ok(Asked {
         request,
         picture: Some(picture),
         mask,
-    };
-    perform(task, &outputs, &args.brush, &args.common)
+        outputs,
+    })
 }
 
 pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
@@ -135,6 +165,7 @@ pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
         frames: 1,
         at: None,
         picture: None,
+        picture_size: None,
         mask: None,
         prompt: brush.prompt.clone(),
         prompts: Vec::new(),
@@ -153,33 +184,24 @@ pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
     }
 }
 
-/// What was given with a request.
-pub(super) struct Task {
-    pub(super) request: Request,
-    pub(super) picture: Option<GivenFile>,
-    pub(super) mask: Option<GivenFile>,
-}
-
 /// Paints what was asked for, or goes on with it, and writes it.
-pub(super) fn perform(
-    mut task: Task,
-    outputs: &Outputs,
-    brush: &Brush,
-    common: &Common,
-) -> anyhow::Result<()> {
+pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyhow::Result<()> {
     if let Some(path) = &brush.prompts {
-        task.request.prompts = prompts::read(path).map_err(|error| Misuse(format!("{error:#}")))?;
+        asked.request.prompts =
+            prompts::read(path).map_err(|error| Misuse(format!("{error:#}")))?;
     }
     let run = load(common, brush.renderer)?;
-    if run.text.is_none() && task.request.is_told() {
+    if run.text.is_none() && asked.request.is_told() {
         let text =
             "the model was trained without captions: --prompt and --guidance mean nothing to it";
         return Err(Misuse(text.into()).into());
     }
-    let (size, frames) = (task.request.size, task.request.frames);
-    film::check(&run, outputs, size, frames, common.quiet)?;
+    let (size, frames) = (asked.request.size, asked.request.frames);
+    film::check(&run, &asked.outputs, size, frames, common.is_quiet())?;
     let n = brush.n as usize;
-    let outputs: Vec<Outputs> = (1..=n).map(|number| outputs.numbered(number, n)).collect();
+    let outputs: Vec<Outputs> = (1..=n)
+        .map(|number| asked.outputs.numbered(number, n))
+        .collect();
     let mut paintings = Vec::with_capacity(n);
     for (number, outputs) in outputs.iter().enumerate() {
         // Without a seed the first is drawn, or the file's; the others follow it.
@@ -190,7 +212,7 @@ pub(super) fn perform(
             .seed
             .or(drawn)
             .map(|seed| seed.wrapping_add(number as u64));
-        paintings.push(begin(&run, &task, seed, outputs.tokens.as_deref(), brush)?);
+        paintings.push(begin(&run, &asked, seed, outputs.tokens.as_deref(), brush)?);
     }
     let files: Vec<&Path> = outputs
         .iter()
@@ -209,22 +231,23 @@ pub(super) fn perform(
             painting,
             &outputs.pixels,
             brush.blend as usize,
-            common.quiet,
+            common.is_quiet(),
         )?;
-        say_paths(outputs.tokens.as_deref(), &outputs.pixels);
+        say_paths(outputs.tokens.as_deref(), &outputs.pixels, common);
     }
+    events::say_done(common);
     Ok(())
 }
 
 /// Begins one painting, or takes it from its file.
 fn begin(
     run: &ModelRun,
-    task: &Task,
+    asked: &Asked,
     seed: Option<u64>,
     file: Option<&Path>,
     brush: &Brush,
 ) -> anyhow::Result<Painting> {
-    let mut request = task.request.clone();
+    let mut request = asked.request.clone();
     request.seed = seed.unwrap_or_else(rand::random);
     let found = match file {
         Some(path) if !brush.force && path.exists() => Some((path, token_file::read(path)?)),
@@ -244,33 +267,28 @@ fn begin(
     if let Some((path, found)) = found {
         return Ok(Painting::resume(path, found, &header)?);
     }
-    let given = task
-        .picture
-        .as_ref()
-        .zip(task.request.at)
-        .map(|(picture, at)| {
-            let mask = task.mask.as_ref().map(|mask| &mask.picture);
-            Given::new(picture.picture.clone(), mask, at, task.request.size)
-        });
     let start = Start {
         header,
-        picture: task.picture.as_ref().map(|picture| picture.bytes.clone()),
-        mask: task.mask.as_ref().map(|mask| mask.bytes.clone()),
+        picture: asked.picture.as_ref().map(|picture| picture.bytes.clone()),
+        mask: asked.mask.as_ref().map(|mask| mask.bytes.clone()),
         known: Vec::new(),
     };
     Ok(Painting::begin(
         run,
         start,
-        given.transpose()?,
+        asked.given()?,
         brush.route.kind(),
         file,
     )?)
 }
 
 #[expect(clippy::print_stdout, reason = "the paths are the result")]
-pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf]) {
+pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common) {
     for path in file.into_iter().chain(pixels.iter().map(PathBuf::as_path)) {
-        println!("{}", path.display());
+        match common.json {
+            true => events::say(&Event::Written { path }),
+            false => println!("{}", path.display()),
+        }
     }
 }
 
@@ -283,13 +301,16 @@ pub(super) fn fill(
     parallel: usize,
     common: &Common,
 ) -> anyhow::Result<()> {
-    if !common.quiet {
+    for painting in paintings.iter() {
+        events::say_start(painting, common)?;
+    }
+    if !common.is_quiet() {
         let device = device::description(&common.device.open()?);
         for painting in paintings.iter() {
             eprintln!("{}", about(painting, &device));
         }
     }
-    let mut watch = Watch::start(paintings, common.quiet);
+    let mut watch = Watch::start(paintings, common);
     painting::fill(run, paintings, parallel, |progress| watch.see(&progress))?;
     let (written, seconds) = watch.finish();
     let open: usize = paintings.iter().map(Painting::n_open).sum();
@@ -300,7 +321,7 @@ pub(super) fn fill(
             None => anyhow::bail!("{left}; nothing is kept without --out FILE.nuwa"),
         }
     }
-    if !common.quiet && written > 0 {
+    if !common.is_quiet() && written > 0 {
         let rate = written as f64 / seconds;
         eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
     }
@@ -327,6 +348,14 @@ fn about(painting: &Painting, device: &str) -> String {
     text
 }
 
+/// Gives the folder in which a file lies.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Decodes a painting and writes it to every path.
 #[expect(clippy::print_stderr, reason = "this is the log")]
 pub(super) fn write(
@@ -340,12 +369,8 @@ pub(super) fn write(
         return Ok(());
     };
     let start = Instant::now();
-    let folder = match first.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let size = painting.layout.size;
-    let spool = Spool::create(folder, size.w, size.h, painting.layout.frames)?;
+    let spool = Spool::create(folder_of(first), size.w, size.h, painting.layout.frames)?;
     let given = painting.given.as_ref();
     canvas::decode(
         run,

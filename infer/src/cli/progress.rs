@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
+use super::args::Common;
+use super::events::{self, Event};
 use crate::painting::{Painting, Progress};
 
 /// Set when the user wants the painting to stop.
@@ -14,6 +16,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// The progress of one painting.
 pub(super) struct Watch {
     bar: ProgressBar,
+    json: bool,
+    n_open: usize,
     n_written: usize,
     tokens_per_patch: usize,
     start: Instant,
@@ -21,18 +25,21 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts watching. From now on an interruption ends the painting after the wave in flight.
-    pub(super) fn start(paintings: &[Painting], quiet: bool) -> Self {
+    pub(super) fn start(paintings: &[Painting], common: &Common) -> Self {
         // Fails only when a handler is there already: that of an earlier painting in this process.
         let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
         STOP.store(false, Ordering::Relaxed);
-        let bar = match quiet {
+        let n_open = paintings.iter().map(Painting::n_open).sum();
+        let bar = match common.is_quiet() {
             true => ProgressBar::hidden(),
-            false => ProgressBar::new(paintings.iter().map(Painting::n_open).sum::<usize>() as u64),
+            false => ProgressBar::new(n_open as u64),
         };
         let template = "[{bar:40}] patch {pos} of {len}, {msg}, {eta} left";
         bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
         Self {
             bar,
+            json: common.json,
+            n_open,
             n_written: 0,
             tokens_per_patch: paintings[0].header.model.patch.count(),
             start: Instant::now(),
@@ -44,9 +51,22 @@ impl Watch {
         self.n_written += progress.n_written;
         self.bar.set_position(self.n_written as u64);
         let rate = self.n_tokens() as f64 / self.start.elapsed().as_secs_f64();
-        let Progress { level, pool, .. } = progress;
-        let message = format!("level {level}, {pool} caches, {rate:.0} tokens/s");
+        let (&Progress { level, pool, .. }, rss_bytes) = (progress, events::rss_bytes());
+        let memory = rss_bytes.map_or(String::new(), |bytes| format!(", {}", BinaryBytes(bytes)));
+        let message = format!("level {level}, {pool} caches, {rate:.0} tokens/s{memory}");
         self.bar.set_message(message);
+        if self.json {
+            let left = self.n_open.saturating_sub(self.n_written) * self.tokens_per_patch;
+            events::say(&Event::Patches {
+                done: self.n_written,
+                of: self.n_open,
+                level,
+                pool,
+                tokens_per_s: rate,
+                eta_s: (rate > 0.0).then(|| left as f64 / rate),
+                rss_bytes,
+            });
+        }
         match STOP.load(Ordering::Relaxed) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),

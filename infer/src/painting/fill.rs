@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use nuwa_model::patch::{PatchIndex, Schedule};
+use nuwa_model::patch::PatchIndex;
 use nuwa_model::render::sampling::{KeyedUniforms, Sampler};
 use nuwa_model::render::{Guidance, Prompt, Session, TokenGrid};
 
-use super::{Painting, PaintingError, stored};
+use super::{Painting, PaintingError, schedule, stored};
 use crate::engine;
 use crate::model_run::{ModelRun, TextEncoder};
 use crate::prompts::{Place, shares};
-use crate::request::Header;
+use crate::request::Request;
 use crate::task::Layout;
 use crate::token_file::{Record, TokenFile};
 
@@ -44,7 +44,7 @@ pub fn fill(
 ) -> Result<(), PaintingError> {
     let first = paintings.first().expect("something to paint");
     let (route, patch) = (Arc::clone(&first.route), first.header.model.patch);
-    let session = session(run, &first.header, first.layout, paintings.len());
+    let session = session(run, &first.header.request, first.layout, paintings.len());
     let request = &first.header.request;
     let seeds = paintings
         .iter()
@@ -54,7 +54,7 @@ pub fn fill(
     };
     let mut sampler = Sampler::new(request.sampling.choice(), uniforms);
     sampler.unmasking = request.sampling.unmasking();
-    let schedule = Schedule::levels(&route, parallel);
+    let schedule = schedule(&route, parallel);
     let mut open: Vec<Vec<bool>> = paintings.iter().map(Painting::unfinished).collect();
     // Moved, not copied: of a long scroll there is one grid of tokens.
     let grids = paintings
@@ -110,14 +110,18 @@ pub fn fill(
 }
 
 /// Prepares the renderer: with the request's texts, if it is one that is told in words.
-fn session(run: &ModelRun, header: &Header, layout: Layout, pictures: usize) -> Session {
-    let request = &header.request;
+pub(crate) fn session(
+    run: &ModelRun,
+    request: &Request,
+    layout: Layout,
+    pictures: usize,
+) -> Session {
     let (mut prompt, mut guidance) = (None, None);
     if let Some(encoder) = &run.text {
         let one = |text: &Option<String>| encoder.states(&[text.as_deref().unwrap_or("")]);
         prompt = Some(match request.prompts.is_empty() {
             true => Prompt::Same(one(&request.prompt).expand([pictures as i64, -1, -1])),
-            false => along(encoder, header, layout, pictures),
+            false => along(run, encoder, request, layout, pictures),
         });
         guidance = request.guidance.map(|scale| Guidance {
             negative: one(&request.negative),
@@ -129,11 +133,17 @@ fn session(run: &ModelRun, header: &Header, layout: Layout, pictures: usize) -> 
 }
 
 /// Gives each patch the mixture of the texts that hold where it lies.
-fn along(encoder: &TextEncoder, header: &Header, layout: Layout, pictures: usize) -> Prompt {
-    let (spans, patch) = (header.request.prompts.clone(), header.model.patch);
+fn along(
+    run: &ModelRun,
+    encoder: &TextEncoder,
+    request: &Request,
+    layout: Layout,
+    pictures: usize,
+) -> Prompt {
+    let (spans, patch) = (request.prompts.clone(), run.renderer_config.patch);
     let texts: Vec<&str> = spans.iter().map(|span| span.text.as_str()).collect();
     let states = encoder.states(&texts);
-    let patch_px = (patch.w * header.model.stride) as f64;
+    let patch_px = (patch.w * run.vqgan_config.stride()) as f64;
     Prompt::ByPatch(Box::new(move |index: PatchIndex| {
         let middle = layout.pixel_of(
             index.h * patch.h + patch.h / 2,

@@ -29,6 +29,7 @@ fn start() -> Start {
             frames: 1,
             at: Some(PointPx { x: 8, y: 0 }),
             picture: Some("cc".into()),
+            picture_size: Some(SizePx { w: 16, h: 8 }),
             mask: None,
             prompt: Some("a lake".into()),
             prompts: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod files;
 mod film;
+mod plan;
 mod text;
 
 use std::path::{Path, PathBuf};

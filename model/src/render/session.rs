@@ -177,6 +177,11 @@ impl Session {
         self.pictures
     }
 
+    /// Gives where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Gives the architecture.
     pub fn config(&self) -> &RendererConfig {
         &self.config

@@ -101,7 +101,7 @@ impl Tiling {
     }
 
     /// Cuts a length into parts of about equal size.
-    pub(super) fn spans(&self, length: usize) -> Vec<Range<usize>> {
+    pub fn spans(&self, length: usize) -> Vec<Range<usize>> {
         let parts = length.div_ceil(self.window);
         (0..parts)
             .map(|n| n * length / parts..(n + 1) * length / parts)

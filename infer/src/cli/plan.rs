@@ -1,0 +1,188 @@
+//! `plan`: what a painting will take, without painting it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use nuwa_data::out::PictureFormat;
+use nuwa_model::device;
+use nuwa_model::render::TokenGrid;
+use serde::Serialize;
+
+use super::args::{PlanArgs, PlanTask};
+use super::events;
+use super::load;
+use super::paint::{Asked, asked_to_outpaint, asked_to_paint};
+use crate::pace::Pace;
+use crate::painting::{self, choose_route};
+use crate::plan::{Bytes, Networks, Plan, Way, fit};
+use crate::task::{Layout, PointPx};
+
+/// A plan with what was measured, for programs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "plan")]
+struct Answer {
+    #[serde(flatten)]
+    plan: Plan,
+    /// What the batches compute on.
+    device_name: String,
+    /// Each output with the most bytes it takes.
+    outputs: Vec<(PathBuf, u64)>,
+    encode_s: f64,
+    paint_s: f64,
+    decode_s: f64,
+    tokens_per_s: f64,
+}
+
+pub(super) fn plan(args: &PlanArgs) -> anyhow::Result<()> {
+    let (asked, brush, common) = match &args.task {
+        PlanTask::Paint(args) => (asked_to_paint(args)?, &args.brush, &args.common),
+        PlanTask::Outpaint(args) => (asked_to_outpaint(args)?, &args.brush, &args.common),
+    };
+    let given = asked.given()?;
+    let run = load(common, brush.renderer)?;
+    let request = &asked.request;
+    let at = request.at.unwrap_or(PointPx { x: 0, y: 0 });
+    let layout = Layout::new(request.size, at, run.scale())?;
+    let mut tokens = TokenGrid::unknown(1, layout.tokens());
+    if let Some(given) = &given {
+        given.mark_into(run.scale().stride, &layout, &mut tokens);
+    }
+    let route = match brush.route.kind() {
+        Some(kind) => kind,
+        None => choose_route(&run, &layout, &tokens)?,
+    };
+    let way = Way {
+        route,
+        parallel: brush.parallel as usize,
+    };
+    let networks = Networks::of(&run);
+    let plan = |way| Plan::new(&networks, &layout, &tokens, request.picture_size, way);
+    let device_name = device::description(&common.device.open()?);
+    let is_cpu = device_name.starts_with("cpu");
+    let plan = match args.budget_memory {
+        Some(Bytes(budget)) => fit(budget, is_cpu, way, plan)?,
+        None => plan(way)?,
+    };
+    let session = painting::session(&run, request, layout, brush.n as usize);
+    let route = layout.route(&tokens, plan.route)?;
+    let pace = Pace::measure(&run, &session, &route, &plan, is_cpu);
+    let [encode_s, paint_s, decode_s] = plan.seconds(&pace);
+    let n_tokens = plan.n_open * networks.renderer.tokens_per_patch();
+    let answer = Answer {
+        outputs: outputs(&asked, &plan)?,
+        plan,
+        device_name,
+        encode_s,
+        paint_s,
+        decode_s,
+        tokens_per_s: n_tokens as f64 / paint_s,
+    };
+    match common.json {
+        true => events::say(&answer),
+        false => print(&answer, is_cpu),
+    }
+    Ok(())
+}
+
+/// Gives what every output takes at most, the painted pixels that all share not counted.
+fn outputs(asked: &Asked, plan: &Plan) -> anyhow::Result<Vec<(PathBuf, u64)>> {
+    let size = plan.size;
+    let picture = |path: &PathBuf| {
+        let format = PictureFormat::of(path).with_context(|| format!("{}", path.display()))?;
+        let bytes = format.bytes_needed(size.w, size.h, 1);
+        Ok((path.clone(), bytes.saturating_sub(plan.disk.spool)))
+    };
+    let mut found: Vec<_> = asked
+        .outputs
+        .pixels
+        .iter()
+        .map(picture)
+        .collect::<anyhow::Result<_>>()?;
+    if let Some(path) = &asked.outputs.tokens {
+        let files = [&asked.picture, &asked.mask].into_iter().flatten();
+        let kept: usize = files.map(|file| file.bytes.len()).sum();
+        found.push((path.clone(), plan.disk.tokens + kept as u64));
+    }
+    Ok(found)
+}
+
+#[expect(clippy::print_stdout, reason = "the plan is the result")]
+fn print(answer: &Answer, is_cpu: bool) {
+    let plan = &answer.plan;
+    println!(
+        "size        {} in {} × {} patches of {}",
+        plan.size, plan.grid.w, plan.grid.h, plan.patch
+    );
+    println!(
+        "patches     {} to paint, {} known",
+        plan.n_open, plan.n_known
+    );
+    println!(
+        "route       --route {}, {} levels, {} batches with --parallel {}",
+        plan.route,
+        plan.n_levels,
+        plan.waves.len(),
+        plan.parallel
+    );
+    println!(
+        "pool        {} caches at most, {}; {} caches with --parallel 1",
+        plan.peak_pool,
+        Bytes(plan.device.pool),
+        plan.least_pool
+    );
+    print_host(answer, is_cpu);
+    let encoding = match plan.n_encoded {
+        0 => String::new(),
+        _ => format!("encoding {}, ", seconds(answer.encode_s)),
+    };
+    println!(
+        "time        {encoding}painting {} ({:.0} tokens/s), decoding {}",
+        seconds(answer.paint_s),
+        answer.tokens_per_s,
+        seconds(answer.decode_s)
+    );
+}
+
+#[expect(clippy::print_stdout, reason = "the plan is the result")]
+fn print_host(answer: &Answer, is_cpu: bool) {
+    let Plan {
+        device, host, disk, ..
+    } = &answer.plan;
+    println!(
+        "device      {} on {}: weights {}, with pool and batch {}, or windows {}",
+        Bytes(device.total()),
+        answer.device_name,
+        Bytes(device.weights),
+        Bytes(device.pool + device.wave),
+        Bytes(device.windows)
+    );
+    println!(
+        "host        {}{}: tokens {}, route {}, pixels {}",
+        Bytes(host.total()),
+        if is_cpu { " more" } else { "" },
+        Bytes(host.tokens),
+        Bytes(host.route),
+        Bytes(host.bands)
+    );
+    println!(
+        "disk        {} while decoding, {} of tokens",
+        Bytes(disk.spool),
+        Bytes(disk.tokens)
+    );
+    for (path, bytes) in &answer.outputs {
+        println!(
+            "            {} at most in {}",
+            Bytes(*bytes),
+            path.display()
+        );
+    }
+}
+
+/// A length of time, to the second where that says enough.
+fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 {
+        return format!("{seconds:.1}s");
+    }
+    humantime::format_duration(Duration::from_secs(seconds as u64)).to_string()
+}
