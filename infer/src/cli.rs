@@ -6,6 +6,7 @@ mod events;
 mod files;
 mod film;
 mod measure;
+mod outputs;
 mod paint;
 mod plan;
 mod progress;

@@ -1,67 +1,29 @@
 //! A painting from its request to its tokens: begun, or gone on with from its token file.
 
+mod edit;
+mod error;
 mod fill;
 
+pub use error::PaintingError;
 pub(crate) use fill::session;
 pub use fill::{Progress, fill};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use nuwa_data::Picture;
 use nuwa_data::image::MOST_PIXELS;
 use nuwa_model::patch::{Route, Schedule, Step};
 use nuwa_model::render::TokenGrid;
-use thiserror::Error;
 
 use crate::given::Given;
 use crate::model_run::ModelRun;
 use crate::request::Header;
-use crate::task::{Layout, PointPx, RegionPx, RouteKind, Scale, TaskError};
-use crate::token_file::{self, Damage, Found, Record, Start, TokenFile, TokenFileError};
+use crate::task::{Layout, PointPx, RouteKind, Scale, TaskError};
+use crate::token_file::{self, Damage, Found, Record, Start, TokenFile};
 
 /// A pool that any machine holds beside the networks.
 const SMALL_POOL_BYTES: usize = 1 << 30;
-
-/// Why a painting cannot begin or go on.
-#[derive(Debug, Error)]
-pub enum PaintingError {
-    /// The file holds another painting.
-    #[error("{path} is another painting ({}); --force paints over it", .differences.join("; "))]
-    Different {
-        /// The file.
-        path: PathBuf,
-        /// What differs, the file's value first.
-        differences: Vec<String>,
-    },
-    /// The file's tokens do not fit its own request.
-    #[error("{path} contradicts itself: {what}")]
-    Contradiction {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        what: String,
-    },
-    /// The tokens were made by another VQGAN.
-    #[error("{path} was painted with another VQGAN ({theirs}, not {ours})")]
-    OtherVqgan {
-        /// The file.
-        path: PathBuf,
-        /// Fingerprint in the file.
-        theirs: String,
-        /// Fingerprint of the run.
-        ours: String,
-    },
-    /// The picture kept in the file cannot be read back.
-    #[error("the picture kept in {0}")]
-    Kept(PathBuf, #[source] nuwa_data::DataError),
-    /// The token file cannot be used.
-    #[error(transparent)]
-    File(#[from] TokenFileError),
-    /// The request is impossible.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-}
 
 /// A painting: where everything lies, and the tokens so far.
 #[derive(Debug)]
@@ -235,51 +197,6 @@ impl Painting {
         }
         let path = path.to_owned();
         Err(PaintingError::OtherVqgan { path, theirs, ours })
-    }
-
-    /// Begins another painting from one in a file: what is outside the region is known. Given
-    /// pixels inside the region are given up.
-    ///
-    /// # Errors
-    /// When the region is empty or not inside, the tokens come from another VQGAN, or the file
-    /// cannot be written.
-    pub fn edit(
-        run: &ModelRun,
-        path: &Path,
-        region: RegionPx,
-        seed: u64,
-        out: Option<&Path>,
-    ) -> Result<Self, PaintingError> {
-        let found = token_file::read(path)?;
-        let (picture, mask) = (found.start.picture.clone(), found.start.mask.clone());
-        let old = Self::found(path, found)?;
-        old.check_vqgan(path, run)?;
-        let mut tokens = old.tokens;
-        old.layout.forget(&mut tokens, region)?;
-        let mut header = old.header;
-        header.model = run.model();
-        header.request.seed = seed;
-        header.request.repainted.push(region);
-        let start = Start {
-            known: tokens.codes().iter().map(|&code| stored(code)).collect(),
-            picture,
-            mask,
-            header: header.clone(),
-        };
-        let route = old.layout.route(&tokens, header.request.route)?;
-        let file = out
-            .map(|path| TokenFile::create(path, &start))
-            .transpose()?;
-        Ok(Self {
-            header,
-            layout: old.layout,
-            route: Arc::new(route),
-            tokens,
-            given: old.given.map(|given| given.without(region)),
-            n_found: 0,
-            damage: None,
-            file,
-        })
     }
 
     /// Gives the number of patches that are not finished.

@@ -7,6 +7,9 @@
 //! cut off or changed ends what can be read, and everything before it is good.
 
 mod chunk;
+mod error;
+
+pub use error::TokenFileError;
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -14,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nuwa_data::pending::PendingFile;
-use thiserror::Error;
 
 use self::chunk::{Chunks, Kind, Rest};
 use crate::request::Header;
@@ -35,62 +37,6 @@ const PICTURE: Kind = *b"pict";
 const MASK: Kind = *b"mask";
 const KNOWN: Kind = *b"know";
 const DONE: Kind = *b"done";
-
-/// Why a token file cannot be used.
-#[derive(Debug, Error)]
-pub enum TokenFileError {
-    /// The disk refuses.
-    #[error("cannot {doing} {path}")]
-    Disk {
-        /// What was being done.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// Another kind of file.
-    #[error("{0} is not a token file")]
-    NotOne(PathBuf),
-    /// A format from the future.
-    #[error("{path} has format {found}; this program reads up to {VERSION}: use a newer one")]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-    },
-    /// The beginning, without which the rest means nothing, is damaged.
-    #[error("{path} is damaged at its beginning: {what}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Which part, and how.
-        what: String,
-    },
-    /// A part that is whole, yet cannot be right.
-    #[error("{path}: {what}")]
-    Contradiction {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        what: String,
-    },
-    /// Another program writes it now.
-    #[error("{0} is being painted by another program")]
-    InUse(PathBuf),
-    /// Too much for one part.
-    #[error("{path}: {what} is larger than 4 GiB, the most a token file takes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Which part.
-        what: &'static str,
-    },
-    /// The file could not be put in place.
-    #[error(transparent)]
-    Pending(#[from] nuwa_data::DataError),
-}
 
 /// What a painting starts from.
 #[derive(Debug, Clone, PartialEq)]

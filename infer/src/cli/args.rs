@@ -1,5 +1,10 @@
 //! What `nuwa-infer` can be told.
 
+mod files;
+mod numbers;
+
+pub(super) use self::files::*;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -8,7 +13,7 @@ use nuwa_model::render::Decoding;
 
 use crate::plan::Bytes;
 use crate::request::Unmask;
-use crate::task::{PointPx, RegionPx, RouteKind, SizePx};
+use crate::task::{PointPx, RouteKind, SizePx};
 
 /// Paint with the networks of NUWA-Infinity.
 #[derive(Debug, Parser)]
@@ -81,10 +86,10 @@ pub(super) struct Brush {
     #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top_k: u32,
     /// Divides the scores before drawing; below 1 is calmer.
-    #[arg(long, default_value_t = 1.0, value_parser = temperature)]
+    #[arg(long, default_value_t = 1.0, value_parser = numbers::temperature)]
     pub(super) temperature: f64,
     /// AR draws from the likeliest of those codes that together have this probability.
-    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    #[arg(long, default_value_t = 1.0, value_parser = numbers::share)]
     pub(super) top_p: f64,
     /// Rounds in which P-NAR writes a patch.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -104,7 +109,7 @@ pub(super) struct Brush {
     pub(super) negative_prompt: Option<String>,
     /// How strongly the prompt counts (classifier-free guidance, at twice the time); 1 is as
     /// trained, 3 to 8 is usual.
-    #[arg(long, value_parser = guidance)]
+    #[arg(long, value_parser = numbers::guidance)]
     pub(super) guidance: Option<f64>,
     /// Pictures painted at once, each with a seed of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -218,116 +223,5 @@ impl Cli {
             plan.mut_subcommand("paint", unbound)
                 .mut_subcommand("outpaint", unbound)
         })
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DecodeArgs {
-    /// The token file.
-    pub(super) file: PathBuf,
-    #[command(flatten)]
-    pub(super) common: Common,
-    /// Pictures, by their endings.
-    #[arg(long, required = true)]
-    pub(super) out: Vec<PathBuf>,
-    /// Tokens beside a given picture that are faded into it; 0 for none.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
-    pub(super) blend: u32,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EditArgs {
-    /// The token file.
-    pub(super) file: PathBuf,
-    #[command(flatten)]
-    pub(super) common: Common,
-    /// What to paint again: top left corner and size in pixels, such as 100,50,256x128.
-    #[arg(long, value_name = "X,Y,WxH")]
-    pub(super) region: RegionPx,
-    /// Seed of the random choices; drawn and printed when not given.
-    #[arg(long)]
-    pub(super) seed: Option<u64>,
-    /// Results; without a .nuwa among them the token file itself is replaced.
-    #[arg(long)]
-    pub(super) out: Vec<PathBuf>,
-    /// Most patches rendered as one batch; the picture is the same.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) parallel: u32,
-    /// Tokens beside a given picture that are faded into it; 0 for none.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
-    pub(super) blend: u32,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct InfoArgs {
-    /// The token file or the picture.
-    pub(super) file: PathBuf,
-    /// Measure seams: how much the painting jumps between patches, between the windows of decoding
-    /// and around a given picture, against inside; 1 is none.
-    #[arg(long)]
-    pub(super) quality: bool,
-    /// Folder of the trained run that decodes a token file, for --quality.
-    #[arg(long, requires = "quality")]
-    pub(super) model: Option<PathBuf>,
-    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
-    #[arg(long, default_value = "auto")]
-    pub(super) device: DeviceChoice,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ReconstructArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
-    /// The picture.
-    #[arg(long)]
-    pub(super) image: PathBuf,
-    /// Where to write it as it comes back; only measured when not given.
-    #[arg(long)]
-    pub(super) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CopyDistanceArgs {
-    /// The painting.
-    #[arg(long)]
-    pub(super) image: PathBuf,
-    /// The picture that the model was trained on.
-    #[arg(long)]
-    pub(super) source: PathBuf,
-    /// Side of the patches that are compared, in pixels.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) patch: u32,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct CompletionsArgs {
-    /// The shell.
-    pub(super) shell: clap_complete::Shell,
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if number > 0.0 && number.is_finite() {
-        Ok(number)
-    } else {
-        Err("must be above 0".into())
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if number > 0.0 && number <= 1.0 {
-        Ok(number)
-    } else {
-        Err("must be above 0 and at most 1".into())
-    }
-}
-
-fn guidance(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1000.0).contains(&number) {
-        Ok(number)
-    } else {
-        Err("must lie between 0 and 1000".into())
     }
 }

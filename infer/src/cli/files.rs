@@ -7,7 +7,8 @@ use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
-use super::paint::{Outputs, fill, say_paths, write};
+use super::outputs::{Outputs, say_paths, write};
+use super::paint::fill;
 use super::{Misuse, film, load, quality};
 use crate::painting::Painting;
 use crate::request::Header;

@@ -1,7 +1,8 @@
 //! Films: the task that begins with a picture, and what is said and refused before any is painted.
 
 use super::args::AnimateArgs;
-use super::paint::{Asked, GivenFile, Outputs, perform, request};
+use super::outputs::{GivenFile, Outputs};
+use super::paint::{Asked, perform, request};
 use crate::model_run::ModelRun;
 use crate::task::{PointPx, SizePx, TaskKind};
 

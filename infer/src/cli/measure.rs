@@ -6,7 +6,7 @@ use nuwa_model::render::TokenGrid;
 use super::args::{CopyDistanceArgs, ReconstructArgs};
 use super::events::{self, Event};
 use super::load;
-use super::paint::say_paths;
+use super::outputs::say_paths;
 use crate::canvas;
 use crate::copy_distance::nearest_patches;
 use crate::task::{Layout, PointPx, SizePx};

@@ -7,7 +7,7 @@ use nuwa_data::{Picture, Spool};
 use nuwa_model::vqgan::tiled::Tiling;
 
 use super::args::{Common, InfoArgs};
-use super::paint::folder_of;
+use super::outputs::folder_of;
 use super::{Misuse, load};
 use crate::canvas;
 use crate::painting::{self, Painting};

@@ -103,10 +103,10 @@ pub fn fill(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let files = paintings
+    let mut files = paintings
         .iter_mut()
         .filter_map(|painting| painting.file.as_mut());
-    Ok(files.map(TokenFile::sync).collect::<Result<(), _>>()?)
+    Ok(files.try_for_each(TokenFile::sync)?)
 }
 
 /// Prepares the renderer: with the request's texts, if it is one that is told in words.

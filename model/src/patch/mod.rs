@@ -4,6 +4,7 @@
 //! rest of the system has about time and place: what a patch sees, which row of the position table
 //! each neighbor takes, when a cache may be dropped, and which patches can be rendered together.
 
+mod error;
 mod extent;
 mod order;
 mod passes;
@@ -11,8 +12,9 @@ mod route;
 mod schedule;
 mod units;
 
+pub use error::RouteError;
 pub use extent::Extent;
 pub use order::Order;
-pub use route::{ContextEntry, PatchRect, Route, RouteError, Step};
+pub use route::{ContextEntry, PatchRect, Route, Step};
 pub use schedule::{Schedule, Wave};
 pub use units::{GridSize, PatchIndex, PixelSize, TokenSize};

@@ -1,8 +1,8 @@
 //! Routes: the plain list of (patch, order) visits, and everything that follows from it.
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+use super::error::RouteError;
 use super::passes::{Visit, circle, sweep};
 use super::{Extent, GridSize, Order, PatchIndex};
 
@@ -44,30 +44,6 @@ pub struct Step {
     /// Level: 1 + the highest level of its context, 0 without context. Steps of one level do not
     /// depend on each other.
     pub level: usize,
-}
-
-/// Why a route cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RouteError {
-    /// A grid without patches.
-    #[error("a grid of {0:?} has no patches")]
-    EmptyGrid(GridSize),
-    /// The known rectangle is empty or not inside the grid.
-    #[error("the known rectangle {rect:?} does not lie inside the grid {grid:?}")]
-    KnownOutside {
-        /// The rectangle asked for.
-        rect: PatchRect,
-        /// The grid.
-        grid: GridSize,
-    },
-    /// More known frames than frames.
-    #[error("{known} known frames in a grid of {grid:?}")]
-    TooManyKnownFrames {
-        /// Known frames asked for.
-        known: usize,
-        /// The grid.
-        grid: GridSize,
-    },
 }
 
 /// The visits of a rendering, in order, with contexts, expiry and levels (page §2, §3).
@@ -502,7 +478,8 @@ mod tests {
                     height,
                     width,
                 };
-                let inside = |index: PatchIndex| (index.h * 7 + index.w * 5 + c as usize) % 3 == 0;
+                let inside =
+                    |index: PatchIndex| (index.h * 7 + index.w * 5 + c as usize).is_multiple_of(3);
                 match kind {
                     0 => Route::outpainting(grid, extent, rect, order).expect("inside"),
                     1 => Route::sweeping(grid, extent, rect, order).expect("inside"),

@@ -43,6 +43,7 @@ pub struct Guidance {
 }
 
 /// What a conditional renderer is told.
+#[expect(clippy::large_enum_variant, reason = "there is one for a painting")]
 pub enum Prompt {
     /// CLIP states, the same for all patches, `[pictures, t, d_text]`; those of the empty string
     /// without a prompt.

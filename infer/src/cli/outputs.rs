@@ -1,0 +1,136 @@
+//! Files that are given and files that are written.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use nuwa_data::image::MOST_PIXELS;
+use nuwa_data::{Picture, Spool, out};
+use sha2::{Digest, Sha256};
+
+use super::Misuse;
+use super::args::Common;
+use super::events::{self, Event};
+use crate::canvas;
+use crate::model_run::ModelRun;
+use crate::painting::Painting;
+use crate::task::SizePx;
+
+/// Where a painting goes.
+pub(super) struct Outputs {
+    /// The token file, if one is wanted.
+    pub(super) tokens: Option<PathBuf>,
+    /// Pictures.
+    pub(super) pixels: Vec<PathBuf>,
+}
+
+impl Outputs {
+    /// Sorts paths by their endings and finds out whether that many frames can be written to them.
+    pub(super) fn check(paths: &[PathBuf], size: SizePx, frames: usize) -> anyhow::Result<Self> {
+        let is_token_file =
+            |path: &PathBuf| path.extension().is_some_and(|ending| ending == "nuwa");
+        let (tokens, pixels): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(is_token_file);
+        if tokens.len() > 1 {
+            return Err(Misuse("one painting has one token file".into()).into());
+        }
+        for path in &pixels {
+            out::check(path, size.w, size.h, frames)?;
+        }
+        let tokens = tokens.into_iter().next();
+        Ok(Self { tokens, pixels })
+    }
+
+    /// Gives the paths of one of several paintings: name-1.png and so on.
+    pub(super) fn numbered(&self, number: usize, of: usize) -> Self {
+        let path = |path: &PathBuf| {
+            if of == 1 {
+                return path.clone();
+            }
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let ending = path.extension().unwrap_or_default().to_string_lossy();
+            path.with_file_name(format!("{stem}-{number}.{ending}"))
+        };
+        Self {
+            tokens: self.tokens.as_ref().map(path),
+            pixels: self.pixels.iter().map(path).collect(),
+        }
+    }
+}
+
+/// A file that was given, and what it holds.
+pub(super) struct GivenFile {
+    pub(super) picture: Picture,
+    pub(super) bytes: Vec<u8>,
+    pub(super) hash: String,
+}
+
+impl GivenFile {
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let digest = Sha256::digest(&bytes);
+        Ok(Self {
+            picture: Picture::decode(&bytes, path, MOST_PIXELS)?,
+            hash: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes,
+        })
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the paths are the result")]
+pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common) {
+    for path in file.into_iter().chain(pixels.iter().map(PathBuf::as_path)) {
+        match common.json {
+            true => events::say(&Event::Written { path }),
+            false => println!("{}", path.display()),
+        }
+    }
+}
+
+/// Gives the folder in which a file lies.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Decodes a painting and writes it to every path.
+#[expect(clippy::print_stderr, reason = "this is the log")]
+pub(super) fn write(
+    run: &ModelRun,
+    painting: &Painting,
+    paths: &[PathBuf],
+    blend: usize,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    let Some(first) = paths.first() else {
+        return Ok(());
+    };
+    let start = Instant::now();
+    let size = painting.layout.size;
+    let spool = Spool::create(folder_of(first), size.w, size.h, painting.layout.frames)?;
+    let given = painting.given.as_ref();
+    canvas::decode(
+        run,
+        &painting.tokens,
+        &painting.layout,
+        given,
+        blend,
+        &spool,
+    )?;
+    let options = out::Options {
+        description: Some(painting.header.description()),
+        ..out::Options::default()
+    };
+    for path in paths {
+        out::write(&spool, path, &options)?;
+    }
+    if !quiet {
+        eprintln!(
+            "decoded and written in {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
