@@ -7,7 +7,6 @@ mod fill;
 mod rows;
 
 pub use self::decode::MOST_PIXELS;
-pub use self::encode::check_output;
 pub use self::rows::PngRows;
 pub(crate) use self::rows::{DESCRIPTION, add_description, png_error};
 pub use crate::out::PictureFormat;

@@ -140,7 +140,8 @@ impl Drop for PendingFile {
 }
 
 /// The folder a file lies in; the current one for a bare name.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

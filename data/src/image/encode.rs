@@ -2,20 +2,10 @@
 
 use super::Picture;
 use crate::DataError;
-use crate::out::{self, Options, PictureFormat};
+use crate::out::{self, Options};
 use crate::pending::folder_of;
 use crate::spool::Spool;
 use std::path::Path;
-
-/// Finds out before any work is done whether a picture of `w` x `h` pixels can be written to
-/// `path`: [`out::check`] for one frame.
-///
-/// # Errors
-///
-/// [`DataError`] naming what is in the way.
-pub fn check_output(path: &Path, w: usize, h: usize) -> Result<PictureFormat, DataError> {
-    out::check(path, w, h, 1)
-}
 
 impl Picture {
     /// Writes the picture in the format its ending asks for, as [`out::write`] does.

@@ -7,7 +7,7 @@ use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
-use super::outputs::{Outputs, say_paths, write};
+use super::outputs::{Outputs, is_token_file, say_paths, write};
 use super::paint::fill;
 use super::{Misuse, film, load, quality};
 use crate::painting::Painting;
@@ -58,8 +58,7 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
         return Err(Misuse(text).into());
     }
     let mut paths = args.out.clone();
-    let is_token_file = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "nuwa");
-    if !paths.iter().any(is_token_file) {
+    if !paths.iter().any(|path| is_token_file(path)) {
         paths.push(args.file.clone());
     }
     let (size, frames) = (painting.layout.size, painting.layout.frames);
@@ -93,7 +92,7 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "the answer is the result")]
 pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
     let path = &args.file;
-    if path.extension().is_none_or(|ending| ending != "nuwa") {
+    if !is_token_file(path) {
         let text = out::description(path)?;
         let text =
             text.with_context(|| format!("{} does not say how it was made", path.display()))?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use nuwa_data::image::MOST_PIXELS;
+use nuwa_data::pending::folder_of;
 use nuwa_data::{Picture, Spool, out};
 use sha2::{Digest, Sha256};
 
@@ -27,9 +28,8 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Sorts paths by their endings and finds out whether that many frames can be written to them.
     pub(super) fn check(paths: &[PathBuf], size: SizePx, frames: usize) -> anyhow::Result<Self> {
-        let is_token_file =
-            |path: &PathBuf| path.extension().is_some_and(|ending| ending == "nuwa");
-        let (tokens, pixels): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(is_token_file);
+        let (tokens, pixels): (Vec<_>, Vec<_>) =
+            paths.iter().cloned().partition(|path| is_token_file(path));
         if tokens.len() > 1 {
             return Err(Misuse("one painting has one token file".into()).into());
         }
@@ -55,6 +55,11 @@ impl Outputs {
             pixels: self.pixels.iter().map(path).collect(),
         }
     }
+}
+
+/// Tells by its ending whether a file holds tokens.
+pub(super) fn is_token_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "nuwa")
 }
 
 /// A file that was given, and what it holds.
@@ -84,14 +89,6 @@ pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common
             true => events::say(&Event::Written { path }),
             false => println!("{}", path.display()),
         }
-    }
-}
-
-/// Gives the folder in which a file lies.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 

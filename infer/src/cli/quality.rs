@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use nuwa_data::pending::folder_of;
 use nuwa_data::{Picture, Spool};
 use nuwa_model::vqgan::tiled::Tiling;
 
 use super::args::{Common, InfoArgs};
-use super::outputs::folder_of;
 use super::{Misuse, load};
 use crate::canvas;
 use crate::painting::{self, Painting};
