@@ -1,6 +1,7 @@
 //! Speed of the tasks that other implementations are compared with, on the same configurations:
-//! `train_step`, `ar_decode`, `vqgan_encode`, `vqgan_decode`. Timed by divan, the device synced
-//! inside the timed region; with `--json` one line per task on standard output, and with
+//! `train_step`, `ar_decode` (also of 8 and 64 pictures at once), `vqgan_encode`, `vqgan_decode`; and
+//! of what only we have: `pnar_decode`, `nar_decode`, and `scroll`, a picture from the command line
+//! to its file. Timed by divan, the device synced inside the timed region; with `--json` one line per task on standard output, and with
 //! `--device` another device than the CPU.
 
 use std::ops::ControlFlow;
@@ -15,7 +16,7 @@ use nuwa_model::device::DeviceChoice;
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule};
 use nuwa_model::preset::Size;
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
-use nuwa_model::render::{RendererConfig, Session, TokenGrid};
+use nuwa_model::render::{Decoding, RendererConfig, Session, TokenGrid};
 use nuwa_model::vqgan::VqganConfig;
 use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
@@ -23,16 +24,24 @@ use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use serde_json::{Value, json};
 
 const TRAIN_BATCH: usize = 4;
-const DECODE_BATCH: usize = 1;
 const GRID: GridSize = GridSize { f: 1, h: 4, w: 4 };
 const PIXELS: usize = 256;
+/// Width and height of the scroll.
+const SCROLL_PX: [usize; 2] = [2048, 256];
 
+/// Asks this program for nothing but a scroll, at the path that follows.
+const SCROLL: &str = "--scroll";
 /// Names the device to the measuring process.
 const DEVICE: &str = "NUWA_BENCH_DEVICE";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let after = |name: &str| arguments.iter().position(|a| a == name).map(|at| at + 1);
+    if let Some(out) = after(SCROLL).and_then(|at| arguments.get(at)) {
+        // As the programs run.
+        let code = rayon::scope(|_| paint_scroll(out));
+        std::process::exit(i32::from(code));
+    }
     if after("--json").is_none() {
         // As the programs run.
         rayon::scope(|_| divan::main());
@@ -59,29 +68,41 @@ fn main() {
 #[expect(clippy::print_stdout, reason = "the measurements are the result")]
 fn print(table: &str) {
     let tokens = (GRID.count() * tiny().tokens_per_patch()) as f64;
-    let patch = (TRAIN_BATCH * tiny().tokens_per_patch()) as f64;
     let render = |batch| json!({"config": "tiny", "batch": batch, "grid": "4x4", "item": "tokens"});
     let vqgan = json!({"config": "small", "batch": 1, "pixels": PIXELS, "item": "pictures"});
+    let ours = |mut settings: Value| {
+        settings["peer"] = false.into();
+        settings
+    };
+    let scroll = json!({"config": "hubble", "item": "pixels"});
+    // One run of train_step trains every patch of the grid; the peer reports one patch.
+    let (patches, batch) = (GRID.count() as f64, TRAIN_BATCH as f64);
     let tasks = [
-        // One run trains every patch of the grid; the peer reports one patch.
         (
             "train_step",
+            "train_step",
             render(TRAIN_BATCH),
-            GRID.count() as f64,
-            patch,
+            patches,
+            tokens * batch / patches,
         ),
+        ("ar_decode", "ar_decode", render(1), 1.0, tokens),
+        ("ar_decode_8", "ar_decode", render(8), 1.0, 8.0 * tokens),
+        ("ar_decode_64", "ar_decode", render(64), 1.0, 64.0 * tokens),
+        ("pnar_decode", "pnar_decode", ours(render(1)), 1.0, tokens),
+        ("nar_decode", "nar_decode", ours(render(1)), 1.0, tokens),
+        ("vqgan_encode", "vqgan_encode", vqgan.clone(), 1.0, 1.0),
+        ("vqgan_decode", "vqgan_decode", vqgan, 1.0, 1.0),
         (
-            "ar_decode",
-            render(DECODE_BATCH),
+            "scroll",
+            "scroll",
+            ours(scroll),
             1.0,
-            tokens * DECODE_BATCH as f64,
+            (SCROLL_PX[0] * SCROLL_PX[1]) as f64,
         ),
-        ("vqgan_encode", vqgan.clone(), 1.0, 1.0),
-        ("vqgan_decode", vqgan, 1.0, 1.0),
     ];
-    for (name, mut line, runs, items) in tasks {
-        let seconds = median(table, name) / runs;
-        line["task"] = name.into();
+    for (row, task, mut line, runs, items) in tasks {
+        let seconds = median(table, row) / runs;
+        line["task"] = task.into();
         line["seconds"] = seconds.into();
         line["items_per_s"] = Value::from(items / seconds);
         println!("{line}");
@@ -90,10 +111,8 @@ fn print(table: &str) {
 
 /// Reads the median of a task, in seconds: the third column.
 fn median(table: &str, name: &str) -> f64 {
-    let row = table
-        .lines()
-        .find(|line| line.contains(name))
-        .expect("every task is measured");
+    let is_of = |line: &&str| line.split_whitespace().nth(1) == Some(name);
+    let row = table.lines().find(is_of).expect("every task is measured");
     let cell = row
         .split('│')
         .nth(2)
@@ -153,25 +172,72 @@ fn train_step(bencher: Bencher) {
     });
 }
 
-#[divan::bench(sample_count = 7, sample_size = 1)]
-fn ar_decode(bencher: Bencher) {
-    let (config, device) = (tiny(), device());
+/// Paints so many pictures at once, patch after patch.
+fn decode(bencher: Bencher, decoding: Decoding, batch: usize) {
+    let (config, device) = (RendererConfig { decoding, ..tiny() }, device());
     let renderer = materialize(config.init(&device));
-    let session = Session::new(&renderer, &config, None, None, DECODE_BATCH);
+    let session = Session::new(&renderer, &config, None, None, batch);
     let route = route();
     let schedule = Schedule::serial(&route);
-    let uniforms = KeyedUniforms {
-        seeds: vec![1; DECODE_BATCH],
-    };
-    let sampler = Sampler::new(Choice::default(), uniforms);
+    let seeds = (0..batch as u64).collect();
+    let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds });
     bencher.bench_local(|| {
-        let mut tokens = TokenGrid::unknown(DECODE_BATCH, GRID.tokens(config.patch));
+        let mut tokens = TokenGrid::unknown(batch, GRID.tokens(config.patch));
         engine::paint(&session, &route, &schedule, &sampler, &mut tokens, |_| {
             ControlFlow::Continue(())
         });
         sync(&device);
         tokens
     });
+}
+
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn ar_decode(bencher: Bencher) {
+    decode(bencher, Decoding::Ar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_8(bencher: Bencher) {
+    decode(bencher, Decoding::Ar, 8);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_64(bencher: Bencher) {
+    decode(bencher, Decoding::Ar, 64);
+}
+
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn pnar_decode(bencher: Bencher) {
+    decode(bencher, Decoding::Pnar, 1);
+}
+
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn nar_decode(bencher: Bencher) {
+    decode(bencher, Decoding::Nar, 1);
+}
+
+/// The whole program, from its start to the picture's file: its output would disturb the table, so
+/// it is a process of its own.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn scroll(bencher: Bencher) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("scroll.png");
+    let own = std::env::current_exe().expect("a running program has a path");
+    bencher.bench_local(|| {
+        let mut command = Command::new(&own);
+        let painted = command.arg(SCROLL).arg(&out).output();
+        assert!(painted.expect("the program starts").status.success());
+    });
+}
+
+/// Paints a scroll with the shipped weights.
+fn paint_scroll(out: &str) -> u8 {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../infer/assets/hubble");
+    let size = format!("{}x{}", SCROLL_PX[0], SCROLL_PX[1]);
+    let device = std::env::var(DEVICE).unwrap_or_else(|_| "cpu".into());
+    let words = ["nuwa-infer", "paint", "--model", model, "--size", &size];
+    let rest = ["--seed", "0", "--device", &device, "--quiet", "--out", out];
+    nuwa_infer::run(words.into_iter().chain(rest))
 }
 
 #[divan::bench(sample_count = 7, sample_size = 1)]

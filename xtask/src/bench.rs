@@ -1,6 +1,6 @@
 //! Speed, measured and put beside another implementation's in the same run.
 
-use crate::cargo::{Target, cargo, features, printed, root};
+use crate::cargo::{Target, cargo, printed, root, shared_features};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -47,7 +47,9 @@ pub(crate) fn bench(backend: Target, peer: Option<(Peer, PathBuf)>) -> Result<Ex
         "--bench",
         "speed",
     ]);
-    command.args(features(backend)).args(["--", "--json"]);
+    command
+        .args(shared_features(backend))
+        .args(["--", "--json"]);
     if backend != Target::Cpu {
         command.args(["--device", backend.name()]);
     }
@@ -101,6 +103,9 @@ fn python(
         "cpu"
     };
     let measure = |line: &Measurement| {
+        if line.0.get("peer") == Some(&Value::Bool(false)) {
+            return Ok(None);
+        }
         let mut command = Command::new(&interpreter);
         command.arg(script).args(peer_arguments(line, device)?);
         let output = printed(&mut command)?;
@@ -126,8 +131,8 @@ fn peer_arguments(line: &Measurement, device: &str) -> Result<Vec<OsString>> {
 /// below 1 we are faster.
 fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
     let with_peer = peers.iter().any(Option::is_some);
-    let mut text = String::from("| task | config | seconds | per second |");
-    let mut rule = String::from("| --- | --- | ---: | ---: |");
+    let mut text = String::from("| task | config | batch | seconds | per second |");
+    let mut rule = String::from("| --- | --- | ---: | ---: | ---: |");
     if with_peer {
         text.push_str(" peer seconds | ratio |");
         rule.push_str(" ---: | ---: |");
@@ -138,11 +143,11 @@ fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
         let seconds = line.number("seconds").unwrap_or(f64::NAN);
         let rate = line.number("items_per_s").map(|rate| format!("{rate:.1}"));
         let rate = format!("{} {}", rate.unwrap_or_default(), word("item"));
-        let (task, config) = (word("task"), word("config"));
+        let (task, config, batch) = (word("task"), word("config"), word("batch"));
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "| {task} | {config} | {seconds:.4} | {} |",
+            "| {task} | {config} | {batch} | {seconds:.4} | {} |",
             rate.trim()
         );
         if with_peer {
@@ -215,7 +220,7 @@ mod tests {
         let ours = measurements(OUTPUT);
         let alone = table(&ours, &[None, None]);
         assert!(
-            alone.contains("| train_step | tiny | 0.0300 | 2133.3 tokens |\n"),
+            alone.contains("| train_step | tiny | 1 | 0.0300 | 2133.3 tokens |\n"),
             "{alone}"
         );
         let peer = measurements("{\"seconds\":0.02}").pop();
@@ -225,7 +230,7 @@ mod tests {
             "{both}"
         );
         assert!(
-            both.contains("| vqgan_decode | f16 | 1.5000 |  | | |\n"),
+            both.contains("| vqgan_decode | f16 |  | 1.5000 |  | | |\n"),
             "{both}"
         );
     }

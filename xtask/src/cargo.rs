@@ -27,7 +27,7 @@ impl Target {
         }
     }
 
-    /// The Cargo features of the build; the CPU is in all of them.
+    /// The Cargo features of a build for this target only; the CPU is in all of them.
     fn features(self) -> &'static str {
         match self {
             Self::Cpu => "flex",
@@ -53,9 +53,26 @@ pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> 
     command
 }
 
-/// The options that select a target's features.
+/// The options that select the features of a build for one target.
 pub(crate) fn features(target: Target) -> [&'static str; 3] {
     ["--no-default-features", "--features", target.features()]
+}
+
+/// The options that select the features of the build that checks, tests, demo and benchmark share:
+/// none, and so the default features, unless there are kernels for CUDA to be built. One set of
+/// features compiles Burn once, and is what plain `cargo test` builds.
+pub(crate) fn shared_features(target: Target) -> &'static [&'static str] {
+    match target {
+        Target::Cpu | Target::Wgpu => &[],
+        Target::Cuda => &["--no-default-features", "--features", "flex,cuda"],
+    }
+}
+
+/// A program of the same profile as this one: it lies beside it.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program's own path")?;
+    let name = OsStr::new(name).to_string_lossy();
+    Ok(own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Runs a command to its end.

@@ -1,6 +1,6 @@
 //! The checks: what has to pass before a change goes in.
 
-use crate::cargo::{Target, cargo, features, printed, root, succeed};
+use crate::cargo::{Target, cargo, printed, root, shared_features, succeed};
 use crate::tidy;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ const SMOKE: &str = "smoke";
 pub(crate) fn test(backend: Target, arguments: &[OsString]) -> Result<ExitCode> {
     if backend == Target::Cpu {
         let mut command = cargo(["test", "--workspace"]);
-        command.args(features(backend));
+        command.args(shared_features(backend));
         if !arguments.is_empty() {
             command.arg("--").args(arguments);
         }
@@ -27,7 +27,10 @@ pub(crate) fn test(backend: Target, arguments: &[OsString]) -> Result<ExitCode> 
     let tests = |arguments: &[OsString]| -> Result<Command> {
         // All members are selected for the same reason as in the demo.
         let mut command = cargo(["test", "--workspace", "--test", "e2e"]);
-        command.args(features(backend)).arg("--").args(arguments);
+        command
+            .args(shared_features(backend))
+            .arg("--")
+            .args(arguments);
         command.env("NUWA_TEST_BACKEND", backend.name());
         if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
             // Mesa complains on every start without one.
@@ -71,7 +74,7 @@ pub(crate) fn ci(skip_tests: bool) -> Result<ExitCode> {
     step("documentation", || {
         let mut command = cargo(["doc", "--workspace", "--no-deps"]);
         command
-            .args(features(Target::Cpu))
+            .args(shared_features(Target::Cpu))
             .env("RUSTDOCFLAGS", "-D warnings");
         succeed(&mut command)
     })?;
@@ -84,7 +87,7 @@ pub(crate) fn ci(skip_tests: bool) -> Result<ExitCode> {
 fn lints() -> Result<()> {
     let mut command = cargo(["clippy", "--workspace", "--all-targets"]);
     command
-        .args(features(Target::Cpu))
+        .args(shared_features(Target::Cpu))
         .args(["--", "-D", "warnings"]);
     succeed(&mut command)
 }

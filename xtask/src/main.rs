@@ -12,6 +12,7 @@
 mod bench;
 mod cargo;
 mod check;
+mod memory;
 mod run;
 mod tidy;
 
@@ -76,6 +77,8 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Paint a short and a long scroll and print the memory they take, as a Markdown table.
+    Memory,
     /// Measure the speed of training, decoding and the VQGAN, as a Markdown table.
     Bench {
         /// What to measure on.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Build { target } => run::build(target),
         Command::Train { target, arguments } => run::program("nuwa-train", target, arguments),
         Command::Infer { target, arguments } => run::program("nuwa-infer", target, arguments),
+        Command::Memory => memory::memory(),
         Command::Bench {
             backend,
             peer,

@@ -1,8 +1,8 @@
 //! Building and running the programs.
 
-use crate::cargo::{Target, cargo, features, root, succeed};
+use crate::cargo::{Target, built, cargo, features, root, shared_features, succeed};
 use anyhow::{Context as _, Result};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -71,7 +71,7 @@ pub(crate) fn demo() -> Result<ExitCode> {
     // All members are selected, or Cargo would build the dependencies with other features than
     // for the tests, and so twice.
     let mut command = cargo(["build", "--workspace", "--bin", "nuwa-infer"]);
-    succeed(command.args(features(Target::Cpu)))?;
+    succeed(command.args(shared_features(Target::Cpu)))?;
     eprintln!("built in {:.0} s", start.elapsed().as_secs_f64());
 
     let folder = root().join(DEMO);
@@ -100,13 +100,6 @@ fn paint(arguments: &[&str], out: PathBuf) -> Result<String> {
     succeed(&mut command)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(format!("{} ({seconds:.0} s)", out.display()))
-}
-
-/// A program of the same profile as this one: it lies beside it.
-fn built(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program's own path")?;
-    let name = OsStr::new(name).to_string_lossy();
-    Ok(own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 #[cfg(test)]

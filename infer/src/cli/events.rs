@@ -6,7 +6,7 @@
 //! | `patches` | after every batch | `done` of the `of` patches that this run paints, `level`, caches in the `pool`, `tokens_per_s`, `eta_s`, `rss_bytes` |
 //! | `written` | a file is complete | `path` |
 //! | `measured` | by `reconstruct` | `psnr_db`, `codes_used` of `codes` |
-//! | `done` | last, when all went well | `seconds` since the start of the program |
+//! | `done` | last, when all went well | `seconds` since the start of the program, `peak_rss_bytes` |
 //!
 //! Unknown numbers are null. Errors stay on standard error and show in the exit code.
 
@@ -60,7 +60,10 @@ pub(super) enum Event<'a> {
         codes: usize,
     },
     /// All is done.
-    Done { seconds: f64 },
+    Done {
+        seconds: f64,
+        peak_rss_bytes: Option<u64>,
+    },
 }
 
 /// Starts the clock of the program.
@@ -99,15 +102,21 @@ pub(super) fn say_done(common: &Common) {
         return;
     }
     let seconds = BEGUN.elapsed().as_secs_f64();
-    say(&Event::Done { seconds });
+    let peak_rss_bytes = status_bytes("VmHWM:");
+    say(&Event::Done {
+        seconds,
+        peak_rss_bytes,
+    });
 }
 
 /// Gives the memory that this process holds, where the system tells (Linux).
 pub(super) fn rss_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
