@@ -75,6 +75,9 @@ pub struct Sampling {
     pub top_p: f64,
     /// Divides the scores before drawing.
     pub temperature: f64,
+    /// Label smoothing that is taken off the probabilities.
+    #[serde(default)]
+    pub smoothing: f64,
     /// Rounds of P-NAR for each patch.
     pub steps: usize,
     /// Which places P-NAR uncovers first.

@@ -39,6 +39,7 @@ fn start() -> Start {
             route: RouteKind::Paper,
             seed: u64::MAX,
             sampling: Sampling {
+                smoothing: 0.0,
                 top_k: 3,
                 top_p: 0.9,
                 temperature: 0.1,

@@ -2,7 +2,7 @@
 //! ways to write a patch ([`ar`], [`nar`], [`pnar`]).
 //!
 //! Training runs [`Renderer`] on hidden-state caches ([`PatchCache`]); painting runs a [`Session`],
-//! whose caches are projected once ([`PatchKeyValues`]). The two agree to rounding.
+//! whose caches are projected once ([`PatchMemory`]). The two agree to rounding.
 
 mod adc;
 pub mod ar;
@@ -24,7 +24,7 @@ mod wave;
 
 pub use adc::{TokenGrid, walk_tokens};
 pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
-pub use ncp::{Ncp, PatchCache, PatchKeyValues};
+pub use ncp::{Ncp, PatchCache, PatchMemory, PoolKind};
 pub use prompt::{Guidance, Prompt, TextOfPatch};
 pub use session::{PatchJob, Session};
 pub use transformer::{RenderInput, RenderOutput, Renderer};

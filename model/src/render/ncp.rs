@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::Tensor;
+use serde::Serialize;
 
 use super::attention::KeyValues;
 use crate::patch::{Step, Wave};
@@ -29,13 +30,31 @@ impl PatchCache {
     }
 }
 
-/// Cache of a patch for inference: each layer's projected keys and values.
-///
-/// Weights are fixed then, so projecting once is enough; the relative embedding is added when a
-/// patch looks, because it depends on where it looks from.
+/// What the pool of a painting keeps of each patch. The tokens painted are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolKind {
+    /// Each layer's projected keys and values: weights are fixed, so projecting once is enough. The
+    /// relative embedding is added when a patch looks, because it depends on where it looks from.
+    #[default]
+    KeyValues,
+    /// Each layer's input, as in training: half the memory, projected again by every wave that
+    /// looks.
+    States,
+}
+
+/// Cache of a patch for inference, as its pool's [`PoolKind`] says.
 #[derive(Debug, Clone)]
-pub struct PatchKeyValues {
-    pub(super) layers: Vec<KeyValues>,
+pub struct PatchMemory {
+    pub(super) layers: Vec<Kept>,
+}
+
+/// What is kept of one layer.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    Pairs(KeyValues),
+    /// `[b, m, d]`.
+    States(Tensor<3>),
 }
 
 /// The pool: caches by the route position of their patch.

@@ -1,7 +1,12 @@
 //! Drawing tokens from logits. Randomness is keyed by (seed, patch, token, round), never by the
 //! moment of execution, so any schedule of a route gives the same picture (page §4, §9.7).
 
+use std::borrow::Cow;
+
 use crate::patch::PatchIndex;
+
+/// What is left of the probability of a code that label smoothing alone explains.
+const LEAST_PROBABILITY: f64 = 1e-9;
 
 /// What a random number is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +122,11 @@ pub struct Sampler<U> {
     pub uniforms: U,
     /// How P-NAR goes.
     pub unmasking: Unmasking,
+    /// Label smoothing ε of the training, which is taken off the probabilities again; 0 for none.
+    ///
+    /// not in the paper: a model trained with smoothed labels learns (1 − ε) p + ε / V, so one
+    /// token in 1 / ε would be drawn from all codes alike.
+    pub smoothing: f64,
 }
 
 impl<U: Uniforms> Sampler<U> {
@@ -126,12 +136,28 @@ impl<U: Uniforms> Sampler<U> {
             choice,
             uniforms,
             unmasking: Unmasking::default(),
+            smoothing: 0.0,
         }
+    }
+
+    /// Takes label smoothing off logits: ln of p − ε / V, up to a constant. Codes that would be left
+    /// with nothing are as good as impossible.
+    fn unsmoothed<'a>(&self, logits: &'a [f32]) -> Cow<'a, [f32]> {
+        if self.smoothing == 0.0 {
+            return Cow::Borrowed(logits);
+        }
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |&x: &f32| f64::from(x - top).exp();
+        let sum: f64 = logits.iter().map(weight).sum();
+        let floor = self.smoothing / logits.len() as f64;
+        let rest = |x| (weight(x) / sum - floor).max(LEAST_PROBABILITY).ln() as f32;
+        logits.iter().map(rest).collect()
     }
 
     /// Chooses the next AR token from its logits `[v]`: sorted downwards, softmax over the k
     /// likeliest, the first rank whose cumulative sum exceeds u (page §9.7).
     pub fn token(&self, logits: &[f32], draw: Draw) -> i32 {
+        let logits = &*self.unsmoothed(logits);
         match self.choice {
             Choice::Greedy => likeliest(logits.iter().map(|&x| f64::from(x))),
             Choice::Drawn {
@@ -148,6 +174,7 @@ impl<U: Uniforms> Sampler<U> {
 
     /// Chooses a NAR or P-NAR token from its logits `[v]` by gumbel-max.
     pub fn gumbel_token(&self, logits: &[f32], draw: Draw, scratch: &mut Vec<f64>) -> i32 {
+        let logits = &*self.unsmoothed(logits);
         match self.choice {
             Choice::Greedy => likeliest(logits.iter().map(|&x| f64::from(x))),
             Choice::Drawn { temperature, .. } => {
@@ -299,5 +326,24 @@ mod tests {
             (2900..3100).contains(&zeros),
             "{zeros} of 4000, expected 3000"
         );
+    }
+
+    #[test]
+    fn smoothing_is_taken_off_again() {
+        // Two codes of three carry all, smoothed with ε = 0.3: (0.7 p + 0.1).
+        let smoothed = [0.7f32 * 0.75 + 0.1, 0.7 * 0.25 + 0.1, 0.1].map(f32::ln);
+        let mut sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds: vec![5] });
+        sampler.smoothing = 0.3;
+        let n = 4000;
+        let mut counts = [0usize; 3];
+        for token in 0..n {
+            counts[sampler.token(&smoothed, draw(token)) as usize] += 1;
+        }
+        assert_eq!(counts[2], 0, "{counts:?}");
+        // Four standard deviations.
+        assert!(counts[0].abs_diff(n * 3 / 4) < 110, "{counts:?}");
+        let mut scratch = Vec::new();
+        let drawn = (0..n).map(|token| sampler.gumbel_token(&smoothed, draw(token), &mut scratch));
+        assert_eq!(drawn.filter(|&code| code == 2).count(), 0);
     }
 }

@@ -11,7 +11,7 @@ use super::adc::TokenGrid;
 use super::attention::{KeyValues, project_by};
 use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
-use super::ncp::PatchKeyValues;
+use super::ncp::{Kept, PatchMemory, PoolKind};
 use super::norm::normalize;
 use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
@@ -26,7 +26,7 @@ pub struct PatchJob<'a> {
     /// Order in which its tokens are written.
     pub order: Order,
     /// Caches of the context, in route order.
-    pub context: Vec<&'a PatchKeyValues>,
+    pub context: Vec<&'a PatchMemory>,
     /// Row of the relative table for each context patch.
     pub rows: Vec<usize>,
     /// Tokens that are given, `[b · m]` in the order they are written; [`TokenGrid::UNKNOWN`] where
@@ -36,7 +36,7 @@ pub struct PatchJob<'a> {
 
 impl<'a> PatchJob<'a> {
     /// Gives the job of a route's step.
-    pub fn new(step: &Step, context: Vec<&'a PatchKeyValues>, given: Vec<i32>) -> Self {
+    pub fn new(step: &Step, context: Vec<&'a PatchMemory>, given: Vec<i32>) -> Self {
         let rows = step.context.iter().map(|entry| entry.row).collect();
         Self {
             index: step.index,
@@ -90,6 +90,8 @@ pub struct Session {
     pub(super) pictures: usize,
     /// Rows of a batch: one for each picture, two with guidance.
     pub(super) batch: usize,
+    /// What the pool keeps of a patch.
+    pool: PoolKind,
 }
 
 /// The projections of a layer as one matrix `[d, 3d]` and bias `[3d]`: queries, keys, values.
@@ -158,6 +160,7 @@ impl Session {
             fused,
             head,
             pictures,
+            pool: PoolKind::default(),
         };
         if config.d_text.is_some() {
             let prompt = prompt.expect("a conditional model is given a prompt");
@@ -170,6 +173,12 @@ impl Session {
             };
         }
         session
+    }
+
+    /// Gives the same session with another kind of pool.
+    #[must_use]
+    pub fn with_pool(self, pool: PoolKind) -> Self {
+        Self { pool, ..self }
     }
 
     /// Gives the number of pictures painted at once.
@@ -188,15 +197,23 @@ impl Session {
     }
 
     /// Gives the cache of no patch: zeros, where one is missing that nothing depends on.
-    pub fn blank(&self) -> PatchKeyValues {
+    pub fn blank(&self) -> PatchMemory {
         let (heads, m) = (self.config.n_heads(), self.config.tokens_per_patch());
-        let empty = Tensor::zeros([self.batch, heads, m, HEAD_WIDTH], &self.device);
-        let pair = KeyValues {
-            keys: empty.clone(),
-            values: empty,
+        let nothing = match self.pool {
+            PoolKind::KeyValues => {
+                let empty = Tensor::zeros([self.batch, heads, m, HEAD_WIDTH], &self.device);
+                Kept::Pairs(KeyValues {
+                    keys: empty.clone(),
+                    values: empty,
+                })
+            }
+            PoolKind::States => {
+                let shape = [self.batch, m, heads * HEAD_WIDTH];
+                Kept::States(Tensor::zeros(shape, &self.device))
+            }
         };
-        PatchKeyValues {
-            layers: vec![pair; self.renderer.layers.len()],
+        PatchMemory {
+            layers: vec![nothing; self.renderer.layers.len()],
         }
     }
 
@@ -208,7 +225,7 @@ impl Session {
     ///
     /// # Panics
     /// When a token is not given.
-    pub fn precache(&self, jobs: &[PatchJob]) -> Vec<PatchKeyValues> {
+    pub fn precache(&self, jobs: &[PatchJob]) -> Vec<PatchMemory> {
         let alone: Vec<PatchJob>;
         let jobs = match self.config.transfer {
             Transfer::Context => jobs,
@@ -234,16 +251,15 @@ impl Session {
         };
         let (_, inputs) = self.run(z, jobs, causal);
         let first = usize::from(causal);
-        let project =
-            |(layer, states): (&Block, Tensor<3>)| layer.project(states.narrow(1, first, m));
-        let layers = self
-            .renderer
-            .layers
-            .iter()
-            .zip(inputs)
-            .map(project)
-            .collect();
-        self.split_wave(layers, jobs.len())
+        let keep = |(layer, states): (&Block, Tensor<3>)| {
+            let states = states.narrow(1, first, m);
+            match self.pool {
+                PoolKind::KeyValues => Kept::Pairs(layer.project(states)),
+                PoolKind::States => Kept::States(states),
+            }
+        };
+        let layers = self.renderer.layers.iter().zip(inputs).map(keep);
+        self.split_wave(&layers.collect::<Vec<_>>(), jobs.len())
     }
 
     /// Writes the tokens of a wave's patches, `[b · m]` for each job in the order they are written.

@@ -98,14 +98,14 @@ fn paint(
     route: &Route,
     seeds: &[u64],
     grid: &mut TokenGrid,
-) -> Vec<PatchKeyValues> {
+) -> Vec<PatchMemory> {
     let sampler = Sampler::new(
         Choice::default(),
         KeyedUniforms {
             seeds: seeds.to_vec(),
         },
     );
-    let mut pool: Ncp<PatchKeyValues> = Ncp::default();
+    let mut pool: Ncp<PatchMemory> = Ncp::default();
     let mut all = Vec::new();
     for (position, step) in route.steps().iter().enumerate() {
         let given = grid.cut(step.index, step.order, PATCH);
@@ -188,7 +188,7 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
             };
             for (l, layer) in renderer.layers.iter().enumerate() {
                 let expected = layer.project(cache.states()[l].clone());
-                let found = &written[position].layers[l];
+                let found = session.pairs(l, &written[position]);
                 for (found, expected) in [
                     (&found.keys, expected.keys),
                     (&found.values, expected.values),

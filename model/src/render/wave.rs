@@ -7,7 +7,7 @@ use super::HEAD_WIDTH;
 use super::attention::KeyValues;
 use super::block::LayerContext;
 use super::config::Feed;
-use super::ncp::PatchKeyValues;
+use super::ncp::{Kept, PatchMemory};
 use super::session::{PatchJob, Session, owned};
 use super::transformer::index_data;
 
@@ -69,10 +69,8 @@ impl Session {
                 bias,
             };
         }
-        let pairs = job.context.iter().map(|cache| &cache.layers[l]);
-        let (keys, values) = pairs
-            .map(|pairs| (pairs.keys.clone(), pairs.values.clone()))
-            .unzip();
+        let pairs = job.context.iter().map(|memory| self.pairs(l, memory));
+        let (keys, values) = pairs.map(|pairs| (pairs.keys, pairs.values)).unzip();
         let pairs = KeyValues {
             keys: Tensor::cat(keys, 2),
             values: Tensor::cat(values, 2),
@@ -99,6 +97,14 @@ impl Session {
             },
         };
         LayerContext { pairs, bias }
+    }
+
+    /// Gives keys and values of layer `l` of a patch in the pool.
+    pub(super) fn pairs(&self, l: usize, memory: &PatchMemory) -> KeyValues {
+        match &memory.layers[l] {
+            Kept::Pairs(pairs) => pairs.clone(),
+            Kept::States(states) => self.renderer.layers[l].project(states.clone()),
+        }
     }
 
     /// Hides the padding of shorter contexts, `[g · b, 1, 1, s]`; nothing when all are equally long.
@@ -135,21 +141,24 @@ impl Session {
         Tensor::cat(jobs.iter().map(of).collect(), 0)
     }
 
-    /// Splits the keys and values of a wave into caches of its patches.
-    pub(super) fn split_wave(&self, layers: Vec<KeyValues>, g: usize) -> Vec<PatchKeyValues> {
-        let own = |x: &Tensor<4>, g: usize| {
-            // A view would keep the whole buffer alive as long as the pool keeps the patch.
-            owned(x.clone().narrow(0, g * self.batch, self.batch))
+    /// Splits what is kept of a wave into caches of its patches.
+    pub(super) fn split_wave(&self, layers: &[Kept], g: usize) -> Vec<PatchMemory> {
+        let of = |layer: &Kept, g: usize| match layer {
+            Kept::Pairs(KeyValues { keys, values }) => Kept::Pairs(KeyValues {
+                keys: self.part(keys, g),
+                values: self.part(values, g),
+            }),
+            Kept::States(states) => Kept::States(self.part(states, g)),
         };
-        let of = |g: usize| PatchKeyValues {
-            layers: layers
-                .iter()
-                .map(|x| KeyValues {
-                    keys: own(&x.keys, g),
-                    values: own(&x.values, g),
-                })
-                .collect(),
+        let memory = |g: usize| PatchMemory {
+            layers: layers.iter().map(|layer| of(layer, g)).collect(),
         };
-        (0..g).map(of).collect()
+        (0..g).map(memory).collect()
+    }
+
+    /// Copies the rows of one patch out of a wave: a view would keep the whole buffer alive as long
+    /// as the pool keeps the patch.
+    fn part<const D: usize>(&self, x: &Tensor<D>, g: usize) -> Tensor<D> {
+        owned(x.clone().narrow(0, g * self.batch, self.batch))
     }
 }
