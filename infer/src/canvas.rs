@@ -167,7 +167,7 @@ fn each_band<E>(
     };
     let whole = [size.h + 2 * RIM, size.w + 2 * RIM];
     run.vqgan
-        .decode_bands(whole, read, &run.tiling(), sweep, wanted, |band| {
+        .decode_bands(whole, read, &run.tiling, sweep, wanted, |band| {
             let inside = |axis: usize, side: usize| {
                 let start = band.start[axis] as isize - origin[axis];
                 let end = start + band.size[axis] as isize;

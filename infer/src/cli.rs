@@ -5,10 +5,12 @@ mod args;
 mod events;
 mod files;
 mod film;
+mod means;
 mod measure;
 mod outputs;
 mod paint;
 mod plan;
+mod preview;
 mod progress;
 mod quality;
 

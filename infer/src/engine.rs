@@ -136,7 +136,7 @@ mod tests {
     use burn::tensor::Device;
     use nuwa_model::patch::{Extent, GridSize, Order, PatchRect, TokenSize};
     use nuwa_model::render::sampling::{Choice, KeyedUniforms};
-    use nuwa_model::render::{Decoding, Feed};
+    use nuwa_model::render::{Decoding, Feed, PoolKind};
     use proptest::prelude::*;
 
     use super::*;
@@ -182,14 +182,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
-        fn any_schedule_of_the_levels_writes_the_tokens_of_the_serial_one(
+        fn any_schedule_and_any_pool_writes_the_tokens_of_the_serial_one(
             seed in any::<u64>(), max_batch in 2usize..9, h in 2usize..5, w in 2usize..6,
             e in 1usize..3, kind in 0usize..3, post in any::<bool>(), circle in any::<bool>(),
+            states in any::<bool>(),
         ) {
             let decoding = [Decoding::Ar, Decoding::Nar, Decoding::Pnar][kind];
             let feed = if post { Feed::Post } else { Feed::Pre };
             let extent = Extent { w: e, h: e, f: 0 };
             let session = session(decoding, feed, extent);
+            // The same weights with the other kind of pool.
+            let other = self::session(decoding, feed, extent);
+            let other = other.with_pool(if states { PoolKind::States } else { PoolKind::KeyValues });
             let grid = GridSize { f: 1, h, w };
             let route = if circle {
                 let known = PatchRect { top: h / 2, left: w / 2, height: 1, width: 1 };
@@ -198,7 +202,7 @@ mod tests {
                 Route::full(grid, extent, Order::ALL[seed as usize % 4]).expect("not empty")
             };
             let serial = tokens(&session, &route, &Schedule::serial(&route), seed);
-            let levels = tokens(&session, &route, &Schedule::levels(&route, max_batch), seed);
+            let levels = tokens(&other, &route, &Schedule::levels(&route, max_batch), seed);
             prop_assert_eq!(serial, levels);
         }
     }

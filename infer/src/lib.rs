@@ -9,6 +9,7 @@ pub mod given;
 pub mod model_run;
 pub mod pace;
 pub mod painting;
+mod palette;
 pub mod plan;
 pub mod prompts;
 pub mod request;

@@ -21,6 +21,14 @@ pub enum RunError {
     /// A network could not be read.
     #[error(transparent)]
     Checkpoint(#[from] nuwa_model::error::Error),
+    /// The run's config is not understood.
+    #[error("{}: {what}", path.display())]
+    Config {
+        /// The config.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The networks were not trained together.
     #[error("the renderer writes {renderer} codes, the VQGAN has {vqgan}")]
     Codes {
@@ -87,6 +95,10 @@ pub struct ModelRun {
     pub text: Option<TextEncoder>,
     /// Under which terms its weights may be used.
     pub licence: String,
+    /// Label smoothing that the renderer was trained with, as far as the run says.
+    pub smoothing: f64,
+    /// How pictures are cut for the VQGAN.
+    pub tiling: Tiling,
     device: Device,
 }
 
@@ -147,6 +159,8 @@ impl ModelRun {
         }
         let pg_vqgan = load_guided(&folder.join("pg-vqgan"), &vqgan, &vqgan_config, device)?;
         Ok(Self {
+            smoothing: smoothing_of(folder)?,
+            tiling: Tiling::of_stride(vqgan_config.stride()),
             vqgan,
             vqgan_config,
             pg_vqgan,
@@ -210,11 +224,6 @@ impl ModelRun {
         }
     }
 
-    /// Gives how pictures are cut for this VQGAN.
-    pub fn tiling(&self) -> Tiling {
-        Tiling::of_stride(self.vqgan_config.stride())
-    }
-
     /// Gives the tokens of a picture, `[h · w]` for a size `[h, w]` in tokens. The picture is
     /// continued by reflection: to whole tokens, and by a rim that keeps the zeros beyond it out of
     /// sight.
@@ -228,13 +237,37 @@ impl ModelRun {
             Ok(reflected_crop(picture, left, top, w, h).to_tensor(&self.device))
         };
         let size = [h + 2 * RIM, w + 2 * RIM];
-        let Ok(codes) = self.vqgan.encode_tiled(size, &self.tiling(), read);
+        let Ok(codes) = self.vqgan.encode_tiled(size, &self.tiling, read);
         let codes = codes.narrow(1, RIM, h).narrow(2, RIM, w);
         codes
             .into_data()
             .convert::<i32>()
             .try_to_vec()
             .expect("converted to i32")
+    }
+}
+
+/// Reads the label smoothing of the training from the run's effective config, `run.toml`; 0 where
+/// there is none, or it does not say.
+fn smoothing_of(folder: &Path) -> Result<f64, RunError> {
+    let path = folder.join("run.toml");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(0.0);
+    };
+    let unreadable = |what: String| RunError::Config {
+        path: path.clone(),
+        what,
+    };
+    let config: toml::Table =
+        toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
+    let smoothing = config
+        .get("stage_two")
+        .and_then(|stage| stage.get("smoothing"))
+        .and_then(toml::Value::as_float)
+        .unwrap_or(0.0);
+    match (0.0..1.0).contains(&smoothing) {
+        true => Ok(smoothing),
+        false => Err(unreadable(format!("label smoothing of {smoothing}"))),
     }
 }
 

@@ -46,8 +46,7 @@ pub struct Painting {
 }
 
 impl Painting {
-    /// Begins a painting: encodes what is given, decides the route where that is left open, and,
-    /// with a file, writes what it starts from.
+    /// Begins a painting: encodes what is given and, with a file, writes what it starts from.
     ///
     /// # Errors
     /// When the request is impossible or the file cannot be written.
@@ -55,7 +54,6 @@ impl Painting {
         run: &ModelRun,
         mut start: Start,
         given: Option<Given>,
-        route: Option<RouteKind>,
         file: Option<&Path>,
     ) -> Result<Self, PaintingError> {
         let layout = layout(&start.header)?;
@@ -64,12 +62,7 @@ impl Painting {
             given.encode_into(run, &layout, &mut tokens);
             start.known = tokens.codes().iter().map(|&code| stored(code)).collect();
         }
-        let kind = match route {
-            Some(kind) => kind,
-            None => choose_route(run, &layout, &tokens)?,
-        };
-        start.header.request.route = kind;
-        let route = layout.route(&tokens, kind)?;
+        let route = layout.route(&tokens, start.header.request.route)?;
         let file = file
             .map(|path| TokenFile::create(path, &start))
             .transpose()?;

@@ -9,12 +9,12 @@ mod networks;
 mod windows;
 
 use nuwa_model::patch::{ContextEntry, GridSize, Route, Schedule, Step, Wave};
-use nuwa_model::render::TokenGrid;
+use nuwa_model::render::{PoolKind, TokenGrid};
 use nuwa_model::vqgan::tiled::Tiling;
 use serde::Serialize;
 
 pub use self::amount::Bytes;
-pub use self::fit::{FitError, fit};
+pub use self::fit::{FitError, Free, fit};
 pub use self::networks::Networks;
 use self::windows::{Windows, rimmed};
 use crate::pace::Pace;
@@ -28,6 +28,10 @@ pub struct Way {
     pub route: RouteKind,
     /// Most patches rendered as one batch.
     pub parallel: usize,
+    /// What the pool keeps of a patch.
+    pub pool: PoolKind,
+    /// How pictures are cut for the VQGAN.
+    pub tiling: Tiling,
 }
 
 /// Bytes on the device. Weights stay; the pool and a wave are gone when windows are decoded.
@@ -83,6 +87,11 @@ pub struct Plan {
     pub n_levels: usize,
     /// Most patches in a batch.
     pub parallel: usize,
+    /// What the pool keeps of a patch.
+    pub pool: PoolKind,
+    /// How pictures are cut for the VQGAN.
+    #[serde(skip)]
+    pub tiling: Tiling,
     /// Patches of each batch that is painted.
     #[serde(skip)]
     pub waves: Vec<usize>,
@@ -92,6 +101,8 @@ pub struct Plan {
     pub least_pool: usize,
     /// A window of decoding, rows and columns in tokens.
     pub window: [usize; 2],
+    /// Windows decoded at once, for their statistics.
+    pub n_together: usize,
     /// Windows decoded, those looked at for their statistics counted twice.
     pub n_windows: usize,
     /// Windows encoded, counted likewise.
@@ -131,19 +142,26 @@ impl Plan {
         let waves: Vec<usize> = painted.map(|wave| wave.steps.len()).collect();
         let n_open = open.iter().filter(|&&open| open).count();
         let stride = networks.vqgan.stride();
-        let tiling = Tiling::of_stride(stride);
+        let tiling = way.tiling;
         let whole = rimmed([tokens.size().h, tokens.size().w]);
         let decoded = Windows::new(&tiling, whole);
         let encoded = given.map(|size| Windows::new(&tiling, rimmed(in_tokens(size, stride))));
+        // Frames after the first are decoded whole where they are guided: frame and guide.
+        let guided = match networks.is_guided && layout.frames > 1 {
+            true => 2 * networks.window_bytes(whole),
+            false => 0,
+        };
         let longest = route.steps().iter().map(|step| step.context.len()).max();
         let widest = waves.iter().max().copied().unwrap_or(0);
         let together =
             |windows: &Windows| networks.window_bytes(windows.size) * windows.n_together as u64;
         let device = DeviceBytes {
             weights: networks.weight_bytes(),
-            pool: networks.cache_bytes() * schedule.peak_pool() as u64,
+            pool: networks.cache_bytes(way.pool) * schedule.peak_pool() as u64,
             wave: networks.patch_bytes(longest.unwrap_or(0)) * widest as u64,
-            windows: together(&decoded).max(encoded.as_ref().map_or(0, together)),
+            windows: together(&decoded)
+                .max(encoded.as_ref().map_or(0, together))
+                .max(guided),
         };
         let host = HostBytes {
             tokens: bytes(tokens.codes().len()),
@@ -160,17 +178,20 @@ impl Plan {
             route: way.route,
             n_levels: route.n_levels(),
             parallel: way.parallel,
+            pool: way.pool,
+            tiling,
             waves,
             peak_pool: schedule.peak_pool(),
             least_pool: route.peak_pool(),
             window: decoded.size,
-            n_windows: decoded.n_passes(),
+            n_together: decoded.n_together,
+            n_windows: layout.frames * decoded.n_passes(),
             n_encoded: encoded.map_or(0, |windows| windows.n_passes()),
             device,
             host,
             disk: DiskBytes {
                 tokens: token_file_bytes(n_open, patch.count(), given.map(|_| tokens)),
-                spool: 3 * (size.w * size.h) as u64,
+                spool: 3 * (size.w * size.h * layout.frames) as u64,
             },
         })
     }
@@ -185,9 +206,26 @@ impl Plan {
         ]
     }
 
+    /// Gives the way that was planned.
+    pub fn way(&self) -> Way {
+        let Self {
+            route,
+            parallel,
+            pool,
+            tiling,
+            ..
+        } = *self;
+        Way {
+            route,
+            parallel,
+            pool,
+            tiling,
+        }
+    }
+
     /// Names the first stage that does not fit into a budget, and what it takes. Where the device
     /// computes in the host's memory, that counts too.
-    fn excess(&self, budget: u64, is_shared: bool) -> Option<(String, u64)> {
+    fn excess(&self, budget: u64, is_shared: bool) -> Option<(Stage, String, u64)> {
         let DeviceBytes {
             weights,
             pool,
@@ -197,22 +235,32 @@ impl Plan {
         let host = if is_shared { self.host.total() } else { 0 };
         let caches = self.peak_pool;
         let stages = [
-            ("the weights".to_owned(), weights),
+            (Stage::Painting, "the weights".to_owned(), weights),
             (
+                Stage::Painting,
                 format!("the weights and a pool of {caches} caches"),
                 weights + pool,
             ),
             (
+                Stage::Painting,
                 format!("painting ({} of it the pool)", Bytes(pool)),
                 weights + pool + wave + host,
             ),
             (
+                Stage::Decoding,
                 format!("decoding ({} of it the windows)", Bytes(windows)),
                 weights + windows + host,
             ),
         ];
-        stages.into_iter().find(|(_, needed)| *needed > budget)
+        stages.into_iter().find(|(_, _, needed)| *needed > budget)
     }
+}
+
+/// What memory is taken for, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Painting,
+    Decoding,
 }
 
 impl DeviceBytes {

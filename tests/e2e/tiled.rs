@@ -72,7 +72,7 @@ fn no_seam_is_seen_where_windows_meet() {
         .crop(rim_px, rim_px, 512, 384);
 
     let seam = |picture: &Picture| {
-        let borders = Borders::new(&layout, run.renderer_config.patch, &run.tiling());
+        let borders = Borders::new(&layout, run.renderer_config.patch, &run.tiling);
         let mut meter = SeamMeter::new(borders, &|_| false);
         meter.add_rows(picture.rgb());
         meter.seams().windows.expect("more than one window")

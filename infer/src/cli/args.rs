@@ -1,9 +1,11 @@
 //! What `nuwa-infer` can be told.
 
 mod files;
+mod means;
 mod numbers;
 
 pub(super) use self::files::*;
+pub(super) use self::means::{Means, Parallel};
 
 use std::path::PathBuf;
 
@@ -11,7 +13,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::render::Decoding;
 
-use crate::plan::Bytes;
 use crate::request::Unmask;
 use crate::task::{PointPx, RouteKind, SizePx};
 
@@ -91,6 +92,10 @@ pub(super) struct Brush {
     /// AR draws from the likeliest of those codes that together have this probability.
     #[arg(long, default_value_t = 1.0, value_parser = numbers::share)]
     pub(super) top_p: f64,
+    /// Label smoothing of the model's training, taken off the probabilities again so that no token
+    /// is drawn from all codes alike; what the run says when not given, 0 for none.
+    #[arg(long, value_parser = numbers::smoothing)]
+    pub(super) smoothing: Option<f64>,
     /// Rounds in which P-NAR writes a patch.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) steps: u32,
@@ -117,9 +122,8 @@ pub(super) struct Brush {
     /// Refuse the model unless it decodes like this: ar, nar or pnar.
     #[arg(long)]
     pub(super) renderer: Option<Decoding>,
-    /// Most patches rendered as one batch; the picture is the same.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) parallel: u32,
+    #[command(flatten)]
+    pub(super) means: Means,
     /// The way through the patches: paper (a circle around a picture), sweep (along the short side,
     /// for the least memory) or auto.
     #[arg(long, value_enum, default_value_t = RouteArg::Auto)]
@@ -201,10 +205,6 @@ pub(super) struct PlanArgs {
     /// What would be painted; takes the same arguments, of which --out may be left away.
     #[command(subcommand)]
     pub(super) task: PlanTask,
-    /// Memory that the painting may take, such as 6GB or 512MiB: batches are made smaller, and then
-    /// the route another one, until it fits.
-    #[arg(long, global = true)]
-    pub(super) budget_memory: Option<Bytes>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,6 +213,8 @@ pub(super) enum PlanTask {
     Paint(PaintArgs),
     /// Plan the extension of a picture.
     Outpaint(OutpaintArgs),
+    /// Plan a film that a picture begins.
+    Animate(AnimateArgs),
 }
 
 impl Cli {
@@ -222,6 +224,7 @@ impl Cli {
         Self::command().mut_subcommand("plan", |plan| {
             plan.mut_subcommand("paint", unbound)
                 .mut_subcommand("outpaint", unbound)
+                .mut_subcommand("animate", unbound)
         })
     }
 }

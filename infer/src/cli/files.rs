@@ -7,10 +7,13 @@ use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
+use super::means::{self, Subject};
 use super::outputs::{Outputs, is_token_file, say_paths, write};
 use super::paint::fill;
 use super::{Misuse, film, load, quality};
+use crate::model_run::ModelRun;
 use crate::painting::Painting;
+use crate::plan::Plan;
 use crate::request::Header;
 use crate::task::TaskKind;
 use crate::token_file::Damage;
@@ -63,19 +66,15 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     }
     let (size, frames) = (painting.layout.size, painting.layout.frames);
     let outputs = Outputs::check(&paths, size, frames)?;
-    let run = load(&args.common, None)?;
+    let mut run = load(&args.common, None)?;
     film::check(&run, &outputs, size, frames, args.common.is_quiet())?;
+    let plan = plan_edit(&run, &painting, args)?;
+    run.tiling = plan.tiling;
     let file = outputs.tokens.as_deref();
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut edited = [Painting::edit(&run, &args.file, args.region, seed, file)?];
     let files: Vec<_> = file.into_iter().collect();
-    fill(
-        &run,
-        &mut edited,
-        &files,
-        args.parallel as usize,
-        &args.common,
-    )?;
+    fill(&run, &mut edited, &files, &plan, &args.means, &args.common)?;
     write(
         &run,
         &edited[0],
@@ -86,6 +85,27 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     say_paths(file, &outputs.pixels, &args.common);
     events::say_done(&args.common);
     Ok(())
+}
+
+/// Chooses how a region is painted again, along the route of the painting.
+fn plan_edit(run: &ModelRun, painting: &Painting, args: &EditArgs) -> anyhow::Result<Plan> {
+    let mut tokens = painting.tokens.clone();
+    painting.layout.forget(&mut tokens, args.region)?;
+    let request = &painting.header.request;
+    let subject = Subject {
+        request,
+        layout: painting.layout,
+        tokens: &tokens,
+        given: None,
+        n: 1,
+    };
+    means::choose(
+        run,
+        &subject,
+        Some(request.route),
+        &args.means,
+        &args.common,
+    )
 }
 
 /// Says how a token file or a picture was made.

@@ -8,6 +8,10 @@ use crate::task::{PointPx, SizePx, TaskKind};
 
 /// Makes a film that a picture begins.
 pub(super) fn animate(args: &AnimateArgs) -> anyhow::Result<()> {
+    perform(asked_to_animate(args)?, &args.brush, &args.common)
+}
+
+pub(super) fn asked_to_animate(args: &AnimateArgs) -> anyhow::Result<Asked> {
     let picture = GivenFile::read(&args.image)?;
     let (size, frames) = (SizePx::of(&picture.picture), args.frames as usize);
     let outputs = Outputs::check(&args.brush.out, size, frames)?;
@@ -16,13 +20,12 @@ pub(super) fn animate(args: &AnimateArgs) -> anyhow::Result<()> {
     request.at = Some(PointPx { x: 0, y: 0 });
     request.picture = Some(picture.hash.clone());
     request.picture_size = Some(size);
-    let asked = Asked {
+    Ok(Asked {
         request,
         picture: Some(picture),
         mask: None,
         outputs,
-    };
-    perform(asked, &args.brush, &args.common)
+    })
 }
 
 /// Refuses films that the run cannot decode; says when it can only decode each frame on its own.

@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use nuwa_model::device;
+use nuwa_model::render::{PoolKind, TokenGrid};
 
-use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
+use super::args::{Brush, Common, Means, OutpaintArgs, PaintArgs};
 use super::events;
+use super::means::{self, Subject};
 use super::outputs::{GivenFile, Outputs, say_paths, write};
+use super::preview::Preview;
 use super::progress::Watch;
 use super::{Misuse, film, load};
 use crate::given::Given;
 use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
+use crate::plan::Plan;
 use crate::prompts;
 use crate::request::{Header, Request, Sampling};
-use crate::task::{PointPx, RouteKind, SizePx, TaskError, TaskKind};
+use crate::task::{Layout, PointPx, RouteKind, SizePx, TaskError, TaskKind};
 use crate::token_file::{self, Damage, Start};
 
 /// What was asked for, checked as far as it can be without networks.
@@ -34,6 +38,37 @@ impl Asked {
             Given::new(picture.picture.clone(), mask, at, self.request.size)
         });
         given.transpose()
+    }
+
+    /// Gives where everything lies, and the tokens with any code where one will be known.
+    pub(super) fn marked(&self, run: &ModelRun) -> anyhow::Result<(Layout, TokenGrid)> {
+        let at = self.request.at.unwrap_or(PointPx { x: 0, y: 0 });
+        let layout = Layout::new(self.request.size, at, run.scale())?;
+        let layout = layout.with_frames(self.request.frames)?;
+        let mut tokens = TokenGrid::unknown(1, layout.tokens());
+        if let Some(given) = self.given()? {
+            given.mark_into(run.scale().stride, &layout, &mut tokens);
+        }
+        Ok((layout, tokens))
+    }
+
+    /// Chooses how it is painted, along `route` if one is given.
+    pub(super) fn choose(
+        &self,
+        run: &ModelRun,
+        (layout, tokens): &(Layout, TokenGrid),
+        route: Option<RouteKind>,
+        brush: &Brush,
+        common: &Common,
+    ) -> anyhow::Result<Plan> {
+        let subject = Subject {
+            request: &self.request,
+            layout: *layout,
+            tokens,
+            given: self.picture.as_ref().map(|file| &file.picture),
+            n: brush.n as usize,
+        };
+        means::choose(run, &subject, route, &brush.means, common)
     }
 }
 
@@ -112,6 +147,7 @@ pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
             top_k: brush.top_k as usize,
             top_p: brush.top_p,
             temperature: brush.temperature,
+            smoothing: brush.smoothing.unwrap_or(0.0),
             steps: brush.steps as usize,
             unmask: brush.unmask,
         },
@@ -124,7 +160,9 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
         asked.request.prompts =
             prompts::read(path).map_err(|error| Misuse(format!("{error:#}")))?;
     }
-    let run = load(common, brush.renderer)?;
+    let mut run = load(common, brush.renderer)?;
+    let smoothing = brush.smoothing.unwrap_or(run.smoothing);
+    asked.request.sampling.smoothing = smoothing;
     if run.text.is_none() && asked.request.is_told() {
         let text =
             "the model was trained without captions: --prompt and --guidance mean nothing to it";
@@ -136,6 +174,13 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
     let outputs: Vec<Outputs> = (1..=n)
         .map(|number| asked.outputs.numbered(number, n))
         .collect();
+    // What was left open then was decided, and stays.
+    let found = outputs[0].tokens.as_deref().filter(|_| !brush.force);
+    let found = found.filter(|path| path.exists()).map(token_file::read);
+    let theirs = found.transpose()?.map(|found| found.start.header.request);
+    let route = brush.route.kind().or(theirs.map(|request| request.route));
+    let plan = asked.choose(&run, &asked.marked(&run)?, route, brush, common)?;
+    run.tiling = plan.tiling;
     let mut paintings = Vec::with_capacity(n);
     for (number, outputs) in outputs.iter().enumerate() {
         // Without a seed the first is drawn, or the file's; the others follow it.
@@ -146,19 +191,14 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
             .seed
             .or(drawn)
             .map(|seed| seed.wrapping_add(number as u64));
-        paintings.push(begin(&run, &asked, seed, outputs.tokens.as_deref(), brush)?);
+        let file = outputs.tokens.as_deref();
+        paintings.push(begin(&run, &asked, seed, file, plan.route, brush.force)?);
     }
     let files: Vec<&Path> = outputs
         .iter()
         .filter_map(|outputs| outputs.tokens.as_deref())
         .collect();
-    fill(
-        &run,
-        &mut paintings,
-        &files,
-        brush.parallel as usize,
-        common,
-    )?;
+    fill(&run, &mut paintings, &files, &plan, &brush.means, common)?;
     for (painting, outputs) in paintings.iter().zip(&outputs) {
         write(
             &run,
@@ -179,19 +219,18 @@ fn begin(
     asked: &Asked,
     seed: Option<u64>,
     file: Option<&Path>,
-    brush: &Brush,
+    route: RouteKind,
+    force: bool,
 ) -> anyhow::Result<Painting> {
     let mut request = asked.request.clone();
+    request.route = route;
     request.seed = seed.unwrap_or_else(rand::random);
     let found = match file {
-        Some(path) if !brush.force && path.exists() => Some((path, token_file::read(path)?)),
+        Some(path) if !force && path.exists() => Some((path, token_file::read(path)?)),
         _ => None,
     };
     if let Some((_, found)) = &found {
-        // What was left open then was decided, and stays.
-        let theirs = &found.start.header.request;
-        request.seed = seed.unwrap_or(theirs.seed);
-        request.route = brush.route.kind().unwrap_or(theirs.route);
+        request.seed = seed.unwrap_or(found.start.header.request.seed);
     }
     let header = Header {
         program: concat!("nuwa-infer ", env!("CARGO_PKG_VERSION")).into(),
@@ -207,13 +246,7 @@ fn begin(
         mask: asked.mask.as_ref().map(|mask| mask.bytes.clone()),
         known: Vec::new(),
     };
-    Ok(Painting::begin(
-        run,
-        start,
-        asked.given()?,
-        brush.route.kind(),
-        file,
-    )?)
+    Ok(Painting::begin(run, start, asked.given()?, file)?)
 }
 
 /// Paints what is open.
@@ -222,7 +255,8 @@ pub(super) fn fill(
     run: &ModelRun,
     paintings: &mut [Painting],
     files: &[&Path],
-    parallel: usize,
+    plan: &Plan,
+    means: &Means,
     common: &Common,
 ) -> anyhow::Result<()> {
     for painting in paintings.iter() {
@@ -231,11 +265,13 @@ pub(super) fn fill(
     if !common.is_quiet() {
         let device = device::description(&common.device.open()?);
         for painting in paintings.iter() {
-            eprintln!("{}", about(painting, &device));
+            eprintln!("{}", about(painting, plan, &device));
         }
     }
-    let mut watch = Watch::start(paintings, common);
-    painting::fill(run, paintings, parallel, |progress| watch.see(&progress))?;
+    let preview = means.preview.then(|| Preview::new(run)).flatten();
+    let mut watch = Watch::start(paintings, common, preview);
+    let way = plan.way();
+    painting::fill(run, paintings, &way, |progress| watch.see(&progress))?;
     let (written, seconds) = watch.finish();
     let open: usize = paintings.iter().map(Painting::n_open).sum();
     if open > 0 {
@@ -253,14 +289,20 @@ pub(super) fn fill(
 }
 
 /// Says what is going to be painted, and what was found of it.
-fn about(painting: &Painting, device: &str) -> String {
+fn about(painting: &Painting, plan: &Plan, device: &str) -> String {
     let request = &painting.header.request;
     let (size, seed, route) = (request.size, request.seed, request.route);
     let size = match request.frames {
         1 => size.to_string(),
         frames => format!("{frames} frames of {size}"),
     };
-    let mut text = format!("{size} on {device}, seed {seed}, route {route}");
+    let mut text = format!(
+        "{size} on {device}, seed {seed}, route {route}, up to {} patches at once",
+        plan.parallel
+    );
+    if plan.pool == PoolKind::States {
+        text += ", pool of states";
+    }
     if painting.n_found > 0 || painting.damage.is_some() {
         let damage = match painting.damage {
             None => "",

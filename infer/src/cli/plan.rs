@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::Context;
 use nuwa_data::out::PictureFormat;
 use nuwa_model::device;
-use nuwa_model::render::TokenGrid;
+use nuwa_model::render::PoolKind;
 use serde::Serialize;
 
 use super::args::{PlanArgs, PlanTask};
-use super::events;
-use super::load;
+use super::film::asked_to_animate;
+use super::means::is_cpu;
 use super::paint::{Asked, asked_to_outpaint, asked_to_paint};
+use super::{events, load};
 use crate::pace::Pace;
-use crate::painting::{self, choose_route};
-use crate::plan::{Bytes, Networks, Plan, Way, fit};
-use crate::task::{Layout, PointPx};
+use crate::painting;
+use crate::plan::{Bytes, Plan};
 
 /// A plan with what was measured, for programs.
 #[derive(Debug, Serialize)]
@@ -38,41 +38,23 @@ pub(super) fn plan(args: &PlanArgs) -> anyhow::Result<()> {
     let (asked, brush, common) = match &args.task {
         PlanTask::Paint(args) => (asked_to_paint(args)?, &args.brush, &args.common),
         PlanTask::Outpaint(args) => (asked_to_outpaint(args)?, &args.brush, &args.common),
+        PlanTask::Animate(args) => (asked_to_animate(args)?, &args.brush, &args.common),
     };
-    let given = asked.given()?;
     let run = load(common, brush.renderer)?;
-    let request = &asked.request;
-    let at = request.at.unwrap_or(PointPx { x: 0, y: 0 });
-    let layout = Layout::new(request.size, at, run.scale())?;
-    let mut tokens = TokenGrid::unknown(1, layout.tokens());
-    if let Some(given) = &given {
-        given.mark_into(run.scale().stride, &layout, &mut tokens);
-    }
-    let route = match brush.route.kind() {
-        Some(kind) => kind,
-        None => choose_route(&run, &layout, &tokens)?,
-    };
-    let way = Way {
-        route,
-        parallel: brush.parallel as usize,
-    };
-    let networks = Networks::of(&run);
-    let plan = |way| Plan::new(&networks, &layout, &tokens, request.picture_size, way);
-    let device_name = device::description(&common.device.open()?);
-    let is_cpu = device_name.starts_with("cpu");
-    let plan = match args.budget_memory {
-        Some(Bytes(budget)) => fit(budget, is_cpu, way, plan)?,
-        None => plan(way)?,
-    };
-    let session = painting::session(&run, request, layout, brush.n as usize);
-    let route = layout.route(&tokens, plan.route)?;
+    let subject = asked.marked(&run)?;
+    let (layout, tokens) = &subject;
+    let plan = asked.choose(&run, &subject, brush.route.kind(), brush, common)?;
+    let is_cpu = is_cpu(common)?;
+    let session = painting::session(&run, &asked.request, *layout, brush.n as usize);
+    let session = session.with_pool(plan.pool);
+    let route = layout.route(tokens, plan.route)?;
     let pace = Pace::measure(&run, &session, &route, &plan, is_cpu);
     let [encode_s, paint_s, decode_s] = plan.seconds(&pace);
-    let n_tokens = plan.n_open * networks.renderer.tokens_per_patch();
+    let n_tokens = plan.n_open * run.renderer_config.tokens_per_patch();
     let answer = Answer {
         outputs: outputs(&asked, &plan)?,
         plan,
-        device_name,
+        device_name: device::description(&common.device.open()?),
         encode_s,
         paint_s,
         decode_s,
@@ -90,7 +72,7 @@ fn outputs(asked: &Asked, plan: &Plan) -> anyhow::Result<Vec<(PathBuf, u64)>> {
     let size = plan.size;
     let picture = |path: &PathBuf| {
         let format = PictureFormat::of(path).with_context(|| format!("{}", path.display()))?;
-        let bytes = format.bytes_needed(size.w, size.h, 1);
+        let bytes = format.bytes_needed(size.w, size.h, asked.request.frames);
         Ok((path.clone(), bytes.saturating_sub(plan.disk.spool)))
     };
     let mut found: Vec<_> = asked
@@ -125,11 +107,19 @@ fn print(answer: &Answer, is_cpu: bool) {
         plan.waves.len(),
         plan.parallel
     );
+    let kept = match plan.pool {
+        PoolKind::KeyValues => "keys and values",
+        PoolKind::States => "states",
+    };
     println!(
-        "pool        {} caches at most, {}; {} caches with --parallel 1",
+        "pool        {} caches of {kept} at most, {}; {} caches with --parallel 1",
         plan.peak_pool,
         Bytes(plan.device.pool),
         plan.least_pool
+    );
+    println!(
+        "windows     {} of {} × {} tokens, {} at once",
+        plan.n_windows, plan.window[1], plan.window[0], plan.n_together
     );
     print_host(answer, is_cpu);
     let encoding = match plan.n_encoded {

@@ -8,6 +8,7 @@ use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
 use super::args::Common;
 use super::events::{self, Event};
+use super::preview::Preview;
 use crate::painting::{Painting, Progress};
 
 /// Set when the user wants the painting to stop.
@@ -21,11 +22,12 @@ pub(super) struct Watch {
     n_written: usize,
     tokens_per_patch: usize,
     start: Instant,
+    preview: Option<Preview>,
 }
 
 impl Watch {
     /// Starts watching. From now on an interruption ends the painting after the wave in flight.
-    pub(super) fn start(paintings: &[Painting], common: &Common) -> Self {
+    pub(super) fn start(paintings: &[Painting], common: &Common, preview: Option<Preview>) -> Self {
         // Fails only when a handler is there already: that of an earlier painting in this process.
         let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
         STOP.store(false, Ordering::Relaxed);
@@ -43,6 +45,7 @@ impl Watch {
             n_written: 0,
             tokens_per_patch: paintings[0].header.model.patch.count(),
             start: Instant::now(),
+            preview,
         }
     }
 
@@ -55,6 +58,10 @@ impl Watch {
         let memory = rss_bytes.map_or(String::new(), |bytes| format!(", {}", BinaryBytes(bytes)));
         let message = format!("level {level}, {pool} caches, {rate:.0} tokens/s{memory}");
         self.bar.set_message(message);
+        if let Some(preview) = self.preview.as_mut().filter(|preview| preview.is_due()) {
+            self.bar
+                .suspend(|| preview.show(progress.tokens, progress.frame));
+        }
         if self.json {
             let left = self.n_open.saturating_sub(self.n_written) * self.tokens_per_patch;
             events::say(&Event::Patches {

@@ -11,6 +11,7 @@ use nuwa_model::render::{Guidance, Prompt, Session, TokenGrid};
 use super::{Painting, PaintingError, schedule, stored};
 use crate::engine;
 use crate::model_run::{ModelRun, TextEncoder};
+use crate::plan::Way;
 use crate::prompts::{Place, shares};
 use crate::request::Request;
 use crate::task::Layout;
@@ -18,16 +19,20 @@ use crate::token_file::{Record, TokenFile};
 
 /// A finished wave, for whoever watches.
 #[derive(Debug)]
-pub struct Progress {
+pub struct Progress<'a> {
     /// Patches of the wave that were written, over all paintings.
     pub n_written: usize,
     /// Level of the wave.
     pub level: usize,
     /// Caches held by the pool.
     pub pool: usize,
+    /// The tokens of all paintings so far.
+    pub tokens: &'a TokenGrid,
+    /// The frame that is painted.
+    pub frame: usize,
 }
 
-/// Paints what is open, at most `parallel` patches at once. The paintings differ in their seeds
+/// Paints what is open, by batches and a pool as the way says. The paintings differ in their seeds
 /// only and go through the route together. Every patch is in its file before `report` hears of it;
 /// `report` may stop the painting.
 ///
@@ -39,12 +44,13 @@ pub struct Progress {
 pub fn fill(
     run: &ModelRun,
     paintings: &mut [Painting],
-    parallel: usize,
+    way: &Way,
     mut report: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), PaintingError> {
     let first = paintings.first().expect("something to paint");
     let (route, patch) = (Arc::clone(&first.route), first.header.model.patch);
     let session = session(run, &first.header.request, first.layout, paintings.len());
+    let session = session.with_pool(way.pool);
     let request = &first.header.request;
     let seeds = paintings
         .iter()
@@ -54,7 +60,8 @@ pub fn fill(
     };
     let mut sampler = Sampler::new(request.sampling.choice(), uniforms);
     sampler.unmasking = request.sampling.unmasking();
-    let schedule = schedule(&route, parallel);
+    sampler.smoothing = request.sampling.smoothing;
+    let schedule = schedule(&route, way.parallel);
     let mut open: Vec<Vec<bool>> = paintings.iter().map(Painting::unfinished).collect();
     // Moved, not copied: of a long scroll there is one grid of tokens.
     let grids = paintings
@@ -90,10 +97,13 @@ pub fn fill(
                     }
                 }
             }
+            let first = &route.steps()[painted.steps[0]];
             report(Progress {
                 n_written,
-                level: route.steps()[painted.steps[0]].level,
+                level: first.level,
                 pool: painted.pool,
+                tokens: painted.tokens,
+                frame: first.index.f * patch.f,
             })
         },
     );

@@ -1,7 +1,7 @@
 //! What the networks take, whatever they paint.
 
 use burn::module::Module;
-use nuwa_model::render::{Decoding, RendererConfig};
+use nuwa_model::render::{Decoding, PoolKind, RendererConfig};
 use nuwa_model::vqgan::VqganConfig;
 
 use super::bytes;
@@ -21,12 +21,18 @@ pub struct Networks {
     pub vqgan: VqganConfig,
     /// Weights of both.
     pub n_weights: usize,
+    /// Whether frames are decoded with the help of the one before.
+    pub is_guided: bool,
+    /// Rows that one patch is in a batch: one for each picture, two with guidance.
+    pub rows: usize,
 }
 
 impl Networks {
-    /// Gives the sizes of a run.
-    pub fn of(run: &ModelRun) -> Self {
+    /// Gives the sizes of a run that paints so many rows at once.
+    pub fn of(run: &ModelRun, rows: usize) -> Self {
         Self {
+            rows,
+            is_guided: run.pg_vqgan.is_some(),
             renderer: run.renderer_config.clone(),
             vqgan: run.vqgan_config.clone(),
             n_weights: run.renderer.num_params() + run.vqgan.num_params(),
@@ -54,12 +60,17 @@ impl Networks {
         bytes(self.n_weights + n_layers * (3 * d * d + 3 * d) + n_codes * d + 4 * m * d)
     }
 
-    /// Gives the bytes of one patch in the pool: keys and values of every layer, `2 L m d`.
-    pub fn cache_bytes(&self) -> u64 {
+    /// Gives the bytes of one patch in the pool: keys and values of every layer, `2 L m d`, or its
+    /// input, `L m d`.
+    pub fn cache_bytes(&self, pool: PoolKind) -> u64 {
         let RendererConfig {
             d_model, n_layers, ..
         } = self.renderer;
-        bytes(2 * n_layers * self.renderer.tokens_per_patch() * d_model)
+        let kept = match pool {
+            PoolKind::KeyValues => 2,
+            PoolKind::States => 1,
+        };
+        bytes(self.rows * kept * n_layers * self.renderer.tokens_per_patch() * d_model)
     }
 
     /// Gives the bytes that one patch of a batch is painted with, when it sees `n` others. With
@@ -79,10 +90,11 @@ impl Networks {
         let (s, own) = ((n + 1) * m + 1, m + 1);
         let pass =
             n_layers * own * d + 2 * s * d + self.renderer.n_heads() * own * s + 12 * own * d;
-        bytes(match decoding {
+        let row = match decoding {
             Decoding::Ar => pass.max(2 * (n_layers + 1) * s * d),
             Decoding::Nar | Decoding::Pnar => pass + m * n_codes,
-        })
+        };
+        bytes(self.rows * row)
     }
 
     /// Gives the bytes that a window of `h · w` tokens is decoded, or encoded, with: four times the

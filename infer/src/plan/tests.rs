@@ -1,8 +1,9 @@
 //! Known numbers, and budgets.
 
 use nuwa_model::patch::{Extent, PatchIndex, TokenSize};
-use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
+use nuwa_model::render::{Decoding, Feed, PoolKind, RendererConfig, Transfer};
 use nuwa_model::vqgan::VqganConfig;
+use nuwa_model::vqgan::tiled::{Statistics, Tiling};
 
 use super::*;
 use crate::task::{PointPx, Scale};
@@ -31,6 +32,8 @@ fn networks() -> Networks {
             code_dim: 8,
         },
         n_weights: 1000,
+        is_guided: false,
+        rows: 1,
     }
 }
 
@@ -55,7 +58,12 @@ fn plan(h: usize, w: usize, known: usize, way: Way) -> Plan {
 }
 
 fn way(route: RouteKind, parallel: usize) -> Way {
-    Way { route, parallel }
+    Way {
+        route,
+        parallel,
+        pool: PoolKind::KeyValues,
+        tiling: Tiling::of_stride(4),
+    }
 }
 
 /// Eight patches high and 152 wide: the width of the papers' longest picture.
@@ -131,7 +139,7 @@ fn memory_is_counted_as_documented() {
 }
 
 #[test]
-fn a_budget_is_met_by_smaller_batches_and_then_by_another_route() {
+fn a_budget_is_met_by_smaller_batches_then_a_smaller_pool_and_then_another_route() {
     // A VQGAN so small, and a renderer so wide, that only painting counts.
     let mut networks = networks();
     (networks.vqgan.ch, networks.renderer.d_model) = (1, 1024);
@@ -150,27 +158,70 @@ fn a_budget_is_met_by_smaller_batches_and_then_by_another_route() {
         tokens.set(0, PatchIndex { f: 0, h, w }, 5);
     }
     let plan = |way| Plan::new(&networks, &layout, &tokens, None, way);
-    let fitted = |budget| fit(budget, false, way(RouteKind::Paper, 8), plan);
+    let fitted = |budget, free| fit(budget, false, way(RouteKind::Paper, 8), free, plan);
     let needed = |way| plan(way).expect("a route").device.total();
-    let found = |budget| fitted(budget).map(|plan| (plan.route, plan.parallel)).ok();
+    let found = |budget| {
+        let plan = fitted(budget, Free::Route).ok();
+        plan.map(|plan| (plan.route, plan.parallel, plan.pool))
+    };
+    let states = |way| Way {
+        pool: PoolKind::States,
+        ..way
+    };
 
-    let [all, one, sweep] = [
+    let [all, one, half, sweep] = [
         needed(way(RouteKind::Paper, 8)),
         needed(way(RouteKind::Paper, 1)),
-        needed(way(RouteKind::Sweep, 1)),
+        needed(states(way(RouteKind::Paper, 1))),
+        needed(states(way(RouteKind::Sweep, 1))),
     ];
-    assert!(all > one && one > sweep, "{all} {one} {sweep}");
-    assert_eq!(found(all), Some((RouteKind::Paper, 8)));
-    assert_eq!(found(all - 1), Some((RouteKind::Paper, 4)));
-    assert_eq!(found(one), Some((RouteKind::Paper, 1)));
-    assert_eq!(found(sweep), Some((RouteKind::Sweep, 1)));
-    let text = fitted(sweep - 1).expect_err("too little").to_string();
-    assert!(text.contains("does not hold painting"), "{text}");
-    let text = fitted(1000).expect_err("too little").to_string();
+    assert!(one > half && half > sweep, "{all} {one} {half} {sweep}");
+    let (pairs, leaner) = (PoolKind::KeyValues, PoolKind::States);
+    assert_eq!(found(all), Some((RouteKind::Paper, 8, pairs)));
+    assert_eq!(found(all - 1), Some((RouteKind::Paper, 4, pairs)));
+    assert_eq!(found(one), Some((RouteKind::Paper, 1, pairs)));
+    assert_eq!(found(half), Some((RouteKind::Paper, 1, leaner)));
+    assert_eq!(found(sweep), Some((RouteKind::Sweep, 1, leaner)));
+    // A route that was asked for is kept.
+    for (budget, free) in [(sweep - 1, Free::Route), (half - 1, Free::Nothing)] {
+        let text = fitted(budget, free).expect_err("too little").to_string();
+        assert!(text.contains("does not hold painting"), "{text}");
+    }
+    let text = fitted(1000, Free::Route)
+        .expect_err("too little")
+        .to_string();
     assert!(
         text.contains("1000 B does not hold the weights, which takes"),
         "{text}"
     );
+}
+
+#[test]
+fn a_budget_is_met_by_fewer_windows_at_once_and_then_by_smaller_ones() {
+    // So many windows of a VQGAN so large beside the renderer that only decoding counts.
+    let plan = |way| plan(100, 100, 0, way);
+    let asked = way(RouteKind::Sweep, 1);
+    let found = |budget| {
+        let plan = fit(budget, false, asked, Free::Nothing, |way| Ok(plan(way)))?;
+        Ok((plan.tiling.window, plan.n_together))
+    };
+    let needed = |window, n| {
+        let statistics = Statistics::Sampled(n);
+        let tiling = Tiling {
+            window,
+            statistics,
+            ..asked.tiling
+        };
+        plan(Way { tiling, ..asked }).device.total()
+    };
+    let fitted = |budget: u64| found(budget).map_err(|error: FitError| error.to_string());
+    assert_eq!(fitted(needed(64, 16)), Ok((64, 16)));
+    assert_eq!(fitted(needed(64, 16) - 1), Ok((64, 8)));
+    assert_eq!(fitted(needed(64, 4)), Ok((64, 4)));
+    assert_eq!(fitted(needed(64, 4) - 1), Ok((32, 4)));
+    assert_eq!(fitted(needed(8, 4)), Ok((8, 4)));
+    let text = fitted(needed(8, 4) - 1).expect_err("too little");
+    assert!(text.contains("does not hold decoding"), "{text}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_plan_says_what_it_takes_and_writes_nothing() {
         "96 × 32 px in 12 × 4 patches of 8 × 8 px",
         "48 to paint, 0 known",
         "--route sweep, 26 levels, 48 batches with --parallel 1",
-        "pool        6 caches at most",
+        "pool        6 caches of keys and values at most",
         "disk        9.00 KiB while decoding",
         "tokens/s), decoding",
     ] {
@@ -83,6 +83,43 @@ fn a_budget_makes_batches_smaller_or_says_what_does_not_fit() {
         2,
         "no size such as 6GB",
     );
+}
+
+#[test]
+fn what_is_made_to_fit_has_the_same_tokens() {
+    let place = Place::new();
+    let size = "--size 512x256";
+    let plan = events(&place.done(&format!("{PLAN} {size} --json"))).remove(0);
+    let bytes = |part: &str, name: &str| plan[part][name].as_u64().expect("a number");
+    let host: u64 = ["tokens", "route", "bands"]
+        .map(|name| bytes("host", name))
+        .iter()
+        .sum();
+    let needed = bytes("device", "weights") + bytes("device", "windows") + host;
+    let budget = format!("--budget-memory {}", needed - 1);
+    let fitted = events(&place.done(&format!("{PLAN} {size} --json {budget}"))).remove(0);
+    assert!(
+        fitted["n_together"].as_u64() < plan["n_together"].as_u64(),
+        "{fitted}"
+    );
+
+    let paint = |more: &str, name: &str| {
+        place.done(&format!(
+            "{PAINT} --out @{name}.nuwa {size} --seed 3 {more}"
+        ));
+        std::fs::read(place.path(&format!("{name}.nuwa"))).expect("tokens")
+    };
+    let tokens = paint("", "rich");
+    assert_eq!(paint(&budget, "lean"), tokens);
+    assert_eq!(paint("--parallel 1", "serial").len(), tokens.len());
+    // Nobody looks: previews are for terminals.
+    assert_eq!(paint("--preview", "seen"), tokens);
+    place.refused(
+        &format!("{PAINT} {size} --budget-memory 1MB"),
+        1,
+        "does not hold",
+    );
+    place.refused(&format!("{PAINT} {size} --parallel none"), 2, "auto");
 }
 
 #[test]

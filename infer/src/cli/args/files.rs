@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nuwa_model::device::DeviceChoice;
 
-use super::Common;
+use super::{Common, Means};
 use crate::task::RegionPx;
 
 #[derive(Debug, Args)]
@@ -37,9 +37,8 @@ pub(in crate::cli) struct EditArgs {
     /// Results; without a .nuwa among them the token file itself is replaced.
     #[arg(long)]
     pub(in crate::cli) out: Vec<PathBuf>,
-    /// Most patches rendered as one batch; the picture is the same.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in crate::cli) parallel: u32,
+    #[command(flatten)]
+    pub(in crate::cli) means: Means,
     /// Tokens beside a given picture that are faded into it; 0 for none.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
     pub(in crate::cli) blend: u32,

@@ -26,3 +26,12 @@ pub(super) fn guidance(text: &str) -> Result<f64, String> {
         Err("must lie between 0 and 1000".into())
     }
 }
+
+pub(super) fn smoothing(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("must be at least 0 and below 1".into())
+    }
+}
