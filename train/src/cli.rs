@@ -47,7 +47,8 @@ struct OneShotArgs {
     /// Wall time of the whole training, such as 90s, 20m or 1h30m.
     #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
     budget: Duration,
-    /// Go on from the networks and the config of this run instead of from nothing.
+    /// Go on from the networks and the config of this run instead of from nothing. When --set gives
+    /// the renderer another architecture, only the VQGAN is taken over.
     #[arg(long, value_name = "RUN", conflicts_with = "renderer")]
     from: Option<PathBuf>,
     /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].

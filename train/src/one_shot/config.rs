@@ -70,6 +70,8 @@ pub struct StageTwoConfig {
     pub crop_patches: usize,
     /// Crops per step.
     pub batch: usize,
+    /// Encoded crops that batches are drawn from; each batch replaces one.
+    pub pool: usize,
     /// Peak learning rate.
     pub peak_rate: f64,
     /// Share of the stage that warms up.
@@ -130,6 +132,7 @@ impl OneShotConfig {
             stage_two: StageTwoConfig {
                 crop_patches: 3,
                 batch: 1,
+                pool: 32,
                 peak_rate: 6e-4,
                 warmup: 0.02,
                 smoothing: 0.15,
@@ -187,6 +190,10 @@ impl OneShotConfig {
             (
                 !(0.0..=64.0).contains(&self.stage_one.noise),
                 "stage_one.noise must lie between 0 and 64",
+            ),
+            (
+                self.stage_two.pool < self.stage_two.batch,
+                "stage_two.pool must hold at least a batch",
             ),
             (
                 self.stage_one.revive_every == 0,

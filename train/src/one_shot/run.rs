@@ -78,10 +78,11 @@ impl Start {
         }
     }
 
-    /// Reads the networks of an earlier run.
+    /// Reads the networks of an earlier run. A renderer of another architecture is begun anew, so
+    /// that it can be changed without training the VQGAN again.
     ///
     /// # Errors
-    /// When one cannot be read or does not have the config's architecture.
+    /// When one cannot be read, or the VQGAN does not have the config's architecture.
     pub fn from_run(
         config: &OneShotConfig,
         folder: &Path,
@@ -89,17 +90,16 @@ impl Start {
     ) -> anyhow::Result<Self> {
         let device = device.clone().autodiff();
         let (vqgan, vqgan_config, _) = checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
-        let (renderer, renderer_config, _) =
+        anyhow::ensure!(
+            vqgan_config == config.vqgan,
+            "the VQGAN of {} has another architecture",
+            folder.display()
+        );
+        let (mut renderer, renderer_config, _) =
             checkpoint::load::<Renderer>(&folder.join("renderer"), &device)?;
-        for (same, name) in [
-            (vqgan_config == config.vqgan, "VQGAN"),
-            (renderer_config == config.renderer, "renderer"),
-        ] {
-            anyhow::ensure!(
-                same,
-                "the {name} of {} has another architecture",
-                folder.display()
-            );
+        if renderer_config != config.renderer {
+            device.seed(config.seed);
+            renderer = materialize(config.renderer.init(&device));
         }
         Ok(Self {
             vqgan,

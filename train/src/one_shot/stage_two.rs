@@ -1,5 +1,6 @@
 //! Stage two: the renderer, by render-and-optimize on larger crops, encoded on the fly.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -49,6 +50,7 @@ pub(super) fn train(
         ),
         rng: StdRng::seed_from_u64(config.seed ^ 3),
         device: job.device.clone(),
+        pool: VecDeque::new(),
     };
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing);
     let adam = Adam::default().init();
@@ -84,22 +86,49 @@ pub(super) fn train(
 }
 
 /// Makes batches: random crops, their tokens, a random order.
+///
+/// Encoding a crop costs about as much as rendering it, so the tokens of the last crops are kept
+/// and batches are drawn from them; each batch, one new crop takes the place of the oldest.
 struct Source<'a> {
     config: &'a OneShotConfig,
     vqgan: &'a Vqgan,
     crops: Crops<'a>,
     rng: StdRng,
     device: Device,
+    /// Tokens of the last crops, the oldest first.
+    pool: VecDeque<Vec<i32>>,
 }
 
 impl Source<'_> {
+    /// Encodes a new crop, or as many as a batch needs at first.
+    fn refresh(&mut self) {
+        let stage = &self.config.stage_two;
+        if self.pool.len() == stage.pool {
+            self.pool.pop_front();
+        }
+        let missing = stage.batch.saturating_sub(self.pool.len()).max(1);
+        for crop in self.crops.take(missing) {
+            let pixels = Picture::stack(&[crop], &self.device);
+            self.pool
+                .push_back(codes_on_host(self.vqgan.encode(pixels)));
+        }
+    }
+
     fn batch(&mut self) -> RenderBatch {
         let (stage, renderer) = (&self.config.stage_two, &self.config.renderer);
-        let pixels = Picture::stack(&self.crops.take(stage.batch), &self.device);
-        let codes = self.vqgan.encode(pixels);
-        let [b, h, w] = codes.dims();
-        let tokens = TokenGrid::new(b, TokenSize { f: 1, h, w }, codes_on_host(codes));
+        self.refresh();
+        let b = stage.batch;
+        let drawn = rand::seq::index::sample(&mut self.rng, self.pool.len(), b);
+        let codes = drawn
+            .iter()
+            .flat_map(|crop| self.pool[crop].iter().copied());
         let side = stage.crop_patches;
+        let size = TokenSize {
+            f: 1,
+            h: side * renderer.patch.h,
+            w: side * renderer.patch.w,
+        };
+        let tokens = TokenGrid::new(b, size, codes.collect());
         let grid = GridSize {
             f: 1,
             h: side,
