@@ -78,7 +78,11 @@ enum Command {
         arguments: Vec<OsString>,
     },
     /// Paint a short and a long scroll and print the memory they take, as a Markdown table.
-    Memory,
+    Memory {
+        /// Folder of a trained run.
+        #[arg(long)]
+        model: PathBuf,
+    },
     /// Measure the speed of training, decoding and the VQGAN, as a Markdown table.
     Bench {
         /// What to measure on.
@@ -102,7 +106,7 @@ fn main() -> ExitCode {
         Command::Build { target } => run::build(target),
         Command::Train { target, arguments } => run::program("nuwa-train", target, arguments),
         Command::Infer { target, arguments } => run::program("nuwa-infer", target, arguments),
-        Command::Memory => memory::memory(),
+        Command::Memory { model } => memory::memory(&model),
         Command::Bench {
             backend,
             peer,

@@ -5,13 +5,13 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Lengths that are compared, in pixels.
 const LENGTHS: [usize; 2] = [10_000, 200_000];
 /// Height of the scrolls, in pixels.
 const HEIGHT: usize = 512;
-const MODEL: &str = "infer/assets/hubble";
 /// Rows of the table.
 const POINTS: usize = 10;
 
@@ -53,22 +53,24 @@ impl Curve {
 
 /// Paints a short and a long scroll, one patch at a time and with the least pool, and prints what
 /// they held as a Markdown table.
-pub(crate) fn memory() -> Result<ExitCode> {
+pub(crate) fn memory(model: &Path) -> Result<ExitCode> {
     let mut command = cargo(["build", "--workspace", "--bin", "nuwa-infer"]);
     succeed(command.args(shared_features(Target::Cpu)))?;
     let folder = root().join("runs/memory");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let curves = LENGTHS.map(|length| paint(length));
+    let curves = LENGTHS.map(|length| paint(length, model));
     let [short, long] = curves;
     println!("{}", table(&short?, &long?));
     Ok(ExitCode::SUCCESS)
 }
 
-fn paint(length: usize) -> Result<Curve> {
+fn paint(length: usize, model: &Path) -> Result<Curve> {
     let size = format!("{length}x{HEIGHT}");
     let out = format!("runs/memory/{length}.png");
     let mut command = Command::new(built("nuwa-infer")?);
-    command.args(["paint", "--model", MODEL, "--device", "cpu", "--seed", "0"]);
+    command
+        .args(["paint", "--device", "cpu", "--seed", "0", "--model"])
+        .arg(model);
     command.args(["--json", "--parallel", "1", "--size", &size, "--out", &out]);
     command.current_dir(root()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start nuwa-infer")?;

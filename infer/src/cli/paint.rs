@@ -268,7 +268,8 @@ pub(super) fn fill(
             eprintln!("{}", about(painting, plan, &device));
         }
     }
-    let preview = means.preview.then(|| Preview::new(run)).flatten();
+    let shows = means.preview && !common.json;
+    let preview = shows.then(|| Preview::new(run)).flatten();
     let mut watch = Watch::start(paintings, common, preview);
     let way = plan.way();
     painting::fill(run, paintings, &way, |progress| watch.see(&progress))?;

@@ -23,7 +23,7 @@ fn config() -> VqganConfig {
 }
 
 fn network(config: &VqganConfig) -> Vqgan {
-    let device = Device::default();
+    let device = Device::flex();
     device.seed(7);
     // Lazy parameters are drawn on first use; drawing them here makes the test independent of order.
     let network = config.init(&device).materialize();
@@ -45,7 +45,7 @@ fn codes(vqgan: &Vqgan, h: usize, w: usize, shift: usize) -> Tensor<3, Int> {
     let [n_codes, _] = vqgan.quantize.embedding.weight.dims();
     let code = |n: usize| ((n * n * 7 + n * 13 + shift) % n_codes) as i32;
     let list: Vec<i32> = (0..h * w).map(code).collect();
-    Tensor::<1, Int>::from_ints(list.as_slice(), &Device::default()).reshape([1, h, w])
+    Tensor::<1, Int>::from_ints(list.as_slice(), &Device::flex()).reshape([1, h, w])
 }
 
 fn size(codes: &Tensor<3, Int>) -> [usize; 2] {
@@ -63,7 +63,7 @@ fn cut(codes: &Tensor<3, Int>) -> impl Fn(&Window) -> Tensor<3, Int> {
 }
 
 fn pixels(h: usize, w: usize) -> Tensor<4> {
-    let device = Device::default();
+    let device = Device::flex();
     device.seed(3);
     Tensor::random([1, 3, h, w], Distribution::Uniform(-1.0, 1.0), &device)
 }
@@ -122,9 +122,9 @@ fn configurations_from_files_are_checked() {
 #[test]
 fn every_code_is_nearest_to_itself_in_every_band() {
     // Enough codes that the distances do not fit in one band.
-    let quantizer = Quantizer::new(4096, 5, &Device::default());
+    let quantizer = Quantizer::new(4096, 5, &Device::flex());
     let picked: Vec<i32> = (0..2048).map(|n| n * 2 + n % 2).collect();
-    let picked = Tensor::<1, Int>::from_ints(picked.as_slice(), &Device::default());
+    let picked = Tensor::<1, Int>::from_ints(picked.as_slice(), &Device::flex());
     let codes = picked.reshape([2, 32, 32]);
     let found = quantizer.nearest(quantizer.lookup(codes.clone()));
     assert_eq!(found.into_data(), codes.into_data());
@@ -132,7 +132,7 @@ fn every_code_is_nearest_to_itself_in_every_band() {
 
 #[test]
 fn a_fresh_guide_changes_nothing_until_it_learns() {
-    let (config, device) = (config(), Device::default());
+    let (config, device) = (config(), Device::flex());
     let vqgan = network(&config);
     let guided = PgVqgan::from_vqgan(&vqgan, &config, &device);
     let (codes, previous) = (codes(&vqgan, 3, 4, 0), pixels(12, 16));
@@ -158,7 +158,7 @@ fn a_fresh_guide_changes_nothing_until_it_learns() {
 fn a_clip_is_decoded_frame_after_frame() {
     let config = config();
     let vqgan = network(&config);
-    let guided = config.init_pixel_guided(&Device::default());
+    let guided = config.init_pixel_guided(&Device::flex());
     let clip = Tensor::stack::<4>(vec![codes(&vqgan, 2, 3, 0), codes(&vqgan, 2, 3, 5)], 1);
     let frames = guided.decode_video(clip.clone(), None, Some(&vqgan));
     assert_eq!(frames.dims(), [1, 2, 3, 8, 12]);

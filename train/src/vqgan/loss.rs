@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn game() -> Game {
-        let device = Device::default().autodiff();
+        let device = Device::flex().autodiff();
         device.seed(5);
         let config = VqganConfig {
             ch: 32,
