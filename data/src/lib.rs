@@ -6,6 +6,7 @@
 //! - [`pending`]: files that appear under their name only when they are complete.
 //! - [`augment`]: random crops, flips, color and the one-shot distortions, each a pure function
 //!   of a picture and a random generator.
+//! - [`synthetic`]: landscapes made from a seed, with true captions.
 //! - [`dataset`] and [`batch`]: pictures as a Burn dataset, and samples as tensors.
 //!
 //! Never here: networks, tokens of a particular network, training, command lines. This crate does
@@ -20,6 +21,7 @@ pub mod out;
 pub mod pending;
 mod sample;
 pub mod spool;
+pub mod synthetic;
 
 pub use crate::error::DataError;
 pub use crate::image::Picture;
