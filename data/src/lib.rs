@@ -7,6 +7,8 @@
 //! - [`augment`]: random crops, flips, color and the one-shot distortions, each a pure function
 //!   of a picture and a random generator.
 //! - [`synthetic`]: landscapes made from a seed, with true captions.
+//! - [`manifest`]: lists of datasets.
+//! - [`video`]: clips, and frames of films.
 //! - [`dataset`] and [`batch`]: pictures as a Burn dataset, and samples as tensors.
 //!
 //! Never here: networks, tokens of a particular network, training, command lines. This crate does
@@ -17,11 +19,13 @@ pub mod batch;
 pub mod dataset;
 mod error;
 pub mod image;
+pub mod manifest;
 pub mod out;
 pub mod pending;
 mod sample;
 pub mod spool;
 pub mod synthetic;
+pub mod video;
 
 pub use crate::error::DataError;
 pub use crate::image::Picture;
