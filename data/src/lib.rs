@@ -7,7 +7,7 @@
 //! - [`augment`]: random crops, flips, color and the one-shot distortions, each a pure function
 //!   of a picture and a random generator.
 //! - [`synthetic`]: landscapes made from a seed, with true captions.
-//! - [`manifest`]: lists of datasets.
+//! - [`prepare`] and [`manifest`]: datasets from folders, tar shards, paintings and films.
 //! - [`video`]: clips, and frames of films.
 //! - [`dataset`] and [`batch`]: pictures as a Burn dataset, and samples as tensors.
 //!
@@ -19,9 +19,11 @@ pub mod batch;
 pub mod dataset;
 mod error;
 pub mod image;
+mod lock;
 pub mod manifest;
 pub mod out;
 pub mod pending;
+pub mod prepare;
 mod sample;
 pub mod spool;
 pub mod synthetic;
