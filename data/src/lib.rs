@@ -8,6 +8,7 @@
 //!   of a picture and a random generator.
 //! - [`synthetic`]: landscapes made from a seed, with true captions.
 //! - [`prepare`] and [`manifest`]: datasets from folders, tar shards, paintings and films.
+//! - [`store`]: tokens and text states on disk.
 //! - [`video`]: clips, and frames of films.
 //! - [`dataset`] and [`batch`]: pictures as a Burn dataset, and samples as tensors.
 //!
@@ -26,6 +27,7 @@ pub mod pending;
 pub mod prepare;
 mod sample;
 pub mod spool;
+pub mod store;
 pub mod synthetic;
 pub mod video;
 
