@@ -154,4 +154,109 @@ pub enum DataError {
         /// The encoder's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The program that decodes videos is not installed.
+    #[error("reading {path} needs the program ffmpeg, which was not found")]
+    NoFfmpegToRead {
+        /// The video.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The program that decodes videos has failed.
+    #[error("ffmpeg cannot read {path}: {reason}")]
+    Undecodable {
+        /// The video.
+        path: PathBuf,
+        /// The last line it printed.
+        reason: String,
+    },
+    /// The video has fewer frames than a clip.
+    #[error("{path} has {found} frames where a clip begins, a clip has {needed}")]
+    TooShort {
+        /// The video.
+        path: PathBuf,
+        /// How many frames there are.
+        found: usize,
+        /// How many were asked for.
+        needed: usize,
+    },
+    /// There are videos, and it is not said how large their frames shall be.
+    #[error("{path} is a video: say how large its frames shall be")]
+    NoFrameSize {
+        /// The first of them.
+        path: PathBuf,
+    },
+    /// The place holds nothing that could be prepared.
+    #[error("{path} holds no {what}")]
+    NothingToPrepare {
+        /// The place.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The folder holds a dataset that was prepared in another way.
+    #[error("{path} was prepared with other settings; choose another folder")]
+    OtherPreparation {
+        /// Its journal.
+        path: PathBuf,
+    },
+    /// Another process works on it.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is not what it should be.
+    #[error("line {line} of {path} is damaged")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of captions lacks a column.
+    #[error("{path} names no {what}: the first line has to hold {names}")]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+        /// What the column may be called.
+        names: &'static str,
+    },
+    /// The tokens were made by another encoder, or have another shape.
+    #[error("{path} holds tokens of {found}, not of {expected}")]
+    OtherTokens {
+        /// The store.
+        path: PathBuf,
+        /// What it says about itself.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// A record of a store has other bytes than were written.
+    #[error("record {record} of {path} is damaged")]
+    DamagedRecord {
+        /// The file.
+        path: PathBuf,
+        /// The record, from 0.
+        record: usize,
+    },
+}
+
+impl DataError {
+    /// Whether the place of the output is in the way, or a program that is missing, so that it is
+    /// of no use to go on with the next file.
+    pub(crate) fn stops_everything(&self) -> bool {
+        matches!(
+            self,
+            Self::Write { .. }
+                | Self::Encode { .. }
+                | Self::DiskTooSmall { .. }
+                | Self::Unencodable { .. }
+                | Self::NoFfmpegToRead { .. }
+        )
+    }
 }

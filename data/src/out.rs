@@ -26,6 +26,7 @@ mod webp;
 
 pub use self::description::description;
 pub use self::format::PictureFormat;
+pub(crate) use self::video::last_line;
 
 use crate::DataError;
 use crate::pending::{PendingFile, PendingFolder, folder_of};

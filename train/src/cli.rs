@@ -16,6 +16,7 @@ use nuwa_model::render::Decoding;
 
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
+use crate::prepare::{self, PrepareArgs};
 use crate::weights::{self, WeightsArgs};
 
 /// Train the networks of NUWA-Infinity.
@@ -30,6 +31,9 @@ struct Cli {
 enum Command {
     /// Learn one picture: a small VQGAN and a small renderer.
     OneShot(OneShotArgs),
+    /// Make a dataset: a list with captions of files that are all there.
+    #[command(subcommand)]
+    Prepare(PrepareArgs),
     /// Import, export and inspect weights.
     #[command(subcommand)]
     Weights(WeightsArgs),
@@ -99,6 +103,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     };
     let done = match cli.command {
         Command::OneShot(args) => one_shot(args),
+        Command::Prepare(args) => prepare::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Config(args) => config(&args),
     };

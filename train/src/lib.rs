@@ -6,6 +6,7 @@ mod cli;
 pub mod materialize;
 pub mod one_shot;
 pub mod overlay;
+pub mod prepare;
 pub mod render;
 pub mod schedule;
 pub mod vqgan;

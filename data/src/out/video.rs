@@ -155,7 +155,8 @@ fn feed(spool: &Spool, path: &Path, child: &mut Child) -> Result<(), DataError> 
     pipe.flush().map_err(failed)
 }
 
-fn last_line(messages: &[u8]) -> String {
+/// The last line that a program printed.
+pub(crate) fn last_line(messages: &[u8]) -> String {
     let messages = String::from_utf8_lossy(messages);
     let line = messages.lines().rfind(|line| !line.trim().is_empty());
     line.unwrap_or("it does not say why").trim().to_owned()

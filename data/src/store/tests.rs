@@ -1,0 +1,186 @@
+//! Writing, reading, tearing and mixing up stores.
+
+use super::*;
+use burn::data::dataset::Dataset;
+
+fn spec() -> StoreSpec {
+    StoreSpec {
+        fingerprint: "abc".to_owned(),
+        tokens: [1, 3, 4],
+        text: Some([2, 5]),
+        crops: 2,
+    }
+}
+
+fn tokens(key: u64, crop: usize) -> Vec<u16> {
+    (0..12)
+        .map(|at| (key * 997 + crop as u64 * 31 + at * 5000) as u16)
+        .collect()
+}
+
+/// Every third picture has no text.
+fn text(key: u64) -> Option<Vec<f32>> {
+    (key % 3 != 1).then(|| (0..10).map(|at| key as f32 + at as f32 / 7.0).collect())
+}
+
+fn append(writer: &mut TokenWriter, key: u64) {
+    let crops = [tokens(key, 0), tokens(key, 1)];
+    let crops: Vec<&[u16]> = crops.iter().map(Vec::as_slice).collect();
+    writer.append(key, &crops, text(key).as_deref()).unwrap();
+}
+
+fn fill(folder: &Path, keys: std::ops::Range<u64>) {
+    let mut writer = TokenWriter::open(folder, &spec()).unwrap();
+    keys.for_each(|key| append(&mut writer, key));
+    writer.finish().unwrap();
+}
+
+fn check(folder: &Path, keys: std::ops::Range<u64>) {
+    let store = TokenStore::open(folder, "abc").unwrap();
+    let expected = keys.flat_map(|key| [(key, 0), (key, 1)]);
+    assert_eq!(Dataset::len(&store), expected.clone().count());
+    for (index, (key, crop)) in expected.enumerate() {
+        let expected = TokenSample {
+            key,
+            crop,
+            tokens: tokens(key, crop),
+            text: text(key),
+        };
+        assert_eq!(store.get(index).unwrap(), expected);
+    }
+}
+
+#[test]
+fn what_is_stored_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    check_empty(folder.path());
+    fill(folder.path(), 0..7);
+    check(folder.path(), 0..7);
+    fill(folder.path(), 7..9);
+    check(folder.path(), 0..9);
+}
+
+fn check_empty(folder: &Path) {
+    fill(folder, 0..0);
+    check(folder, 0..0);
+}
+
+#[test]
+fn a_writer_cut_off_anywhere_goes_on_with_whole_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..4);
+    let files = [tokens_path(folder.path()), texts_path(folder.path())];
+    let whole = files.each_ref().map(|path| fs::read(path).unwrap());
+    let picture = 2 * spec().token_bytes();
+    let texts_of = |pictures: u64| (0..pictures).filter(|&key| text(key).is_some()).count();
+    // Texts are written first; the tokens of the last picture may be there in part.
+    for length in 0..=whole[0].len() {
+        fs::write(&files[0], &whole[0][..length]).unwrap();
+        fs::write(&files[1], &whole[1]).unwrap();
+        let writer = TokenWriter::open(folder.path(), &spec()).unwrap();
+        let pictures = length / picture;
+        assert_eq!(writer.n_pictures(), pictures, "{length}");
+        assert_eq!(
+            writer.last_key(),
+            (pictures as u64).checked_sub(1),
+            "{length}"
+        );
+        drop(writer);
+        let texts = fs::metadata(&files[1]).unwrap().len() as usize / spec().text_bytes();
+        assert_eq!(texts, texts_of(pictures as u64), "{length}");
+        fill(folder.path(), pictures as u64..6);
+        check(folder.path(), 0..6);
+    }
+    // Texts that the disk has lost take their pictures with them.
+    fs::write(&files[0], &whole[0]).unwrap();
+    fs::write(&files[1], &whole[1][..spec().text_bytes() + 3]).unwrap();
+    let writer = TokenWriter::open(folder.path(), &spec()).unwrap();
+    assert_eq!(writer.n_pictures(), 2);
+}
+
+#[test]
+fn zeros_at_the_end_are_no_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..3);
+    let path = tokens_path(folder.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.resize(bytes.len() + 4 * spec().token_bytes(), 0);
+    fs::write(&path, bytes).unwrap();
+    fill(folder.path(), 3..5);
+    check(folder.path(), 0..5);
+}
+
+#[test]
+fn a_changed_byte_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..3);
+    for (path, at, record) in [
+        (tokens_path(folder.path()), spec().token_bytes() + 20, 1),
+        (texts_path(folder.path()), 5, 0),
+    ] {
+        let whole = fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let store = TokenStore::open(folder.path(), "abc").unwrap();
+        let error = store.sample(record).unwrap_err();
+        assert!(
+            matches!(error, DataError::DamagedRecord { .. }),
+            "{error:?}"
+        );
+        assert!(store.sample(2).is_ok());
+        drop(store);
+        fs::write(&path, whole).unwrap();
+    }
+}
+
+#[test]
+fn tokens_of_another_encoder_or_shape_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..1);
+    let error = TokenStore::open(folder.path(), "abd").unwrap_err();
+    let line = error.to_string();
+    assert!(
+        line.ends_with("holds tokens of encoder abc, not of encoder abd"),
+        "{line}"
+    );
+    let other = |change: fn(&mut StoreSpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        let error = TokenWriter::open(folder.path(), &spec).unwrap_err();
+        assert!(matches!(error, DataError::OtherTokens { .. }), "{error:?}");
+    };
+    other(|spec| spec.fingerprint = "abd".to_owned());
+    other(|spec| spec.tokens = [1, 4, 3]);
+    other(|spec| spec.text = None);
+    other(|spec| spec.crops = 1);
+    let head = head_path(folder.path());
+    let text = fs::read_to_string(&head).unwrap();
+    fs::write(&head, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    let error = TokenStore::open(folder.path(), "abc").unwrap_err();
+    assert!(error.to_string().contains("version 2"), "{error}");
+    let nothing = TokenStore::open(&folder.path().join("no"), "abc");
+    assert!(matches!(nothing, Err(DataError::Read { .. })));
+}
+
+#[test]
+fn many_read_and_one_writes_but_never_both() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..1);
+    let readers = [(); 2].map(|()| TokenStore::open(folder.path(), "abc").unwrap());
+    let error = TokenWriter::open(folder.path(), &spec()).unwrap_err();
+    assert!(matches!(error, DataError::InUse { .. }), "{error:?}");
+    drop(readers);
+    let writer = TokenWriter::open(folder.path(), &spec()).unwrap();
+    let error = TokenStore::open(folder.path(), "abc").unwrap_err();
+    assert!(matches!(error, DataError::InUse { .. }), "{error:?}");
+    drop(writer);
+}
+
+#[test]
+#[should_panic(expected = "tokens of a crop")]
+fn a_crop_of_another_size_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = TokenWriter::open(folder.path(), &spec()).unwrap();
+    let _ = writer.append(0, &[&[1; 12], &[1; 11]], None);
+}
