@@ -59,6 +59,16 @@ impl Picture {
         self.h
     }
 
+    /// Gives the picture as the `image` crate holds it.
+    ///
+    /// # Panics
+    /// Never: there are three bytes for each pixel.
+    pub fn to_image(&self) -> ::image::DynamicImage {
+        let (w, h) = (self.w() as u32, self.h() as u32);
+        let rgb = ::image::RgbImage::from_raw(w, h, self.rgb().to_vec());
+        rgb.expect("three bytes for each pixel").into()
+    }
+
     /// All bytes, three per pixel, row by row.
     #[must_use]
     pub fn rgb(&self) -> &[u8] {

@@ -4,6 +4,7 @@
 mod args;
 mod events;
 mod files;
+mod fill;
 mod film;
 mod means;
 mod measure;

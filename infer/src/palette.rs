@@ -14,14 +14,14 @@ const UNPAINTED: [u8; 3] = [64; 3];
 
 /// The mean color of every code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Palette {
+pub(crate) struct Palette {
     colors: Vec<[u8; 3]>,
 }
 
 impl Palette {
     /// Decodes every code once: all in one picture, each as a small square, so that group
     /// normalization sees about what it sees in a painting.
-    pub fn new(run: &ModelRun) -> Self {
+    pub(crate) fn new(run: &ModelRun) -> Self {
         let n_codes = run.vqgan_config.n_codes;
         let columns = (n_codes as f64).sqrt().ceil() as usize;
         let rows = n_codes.div_ceil(columns);
@@ -49,7 +49,7 @@ impl Palette {
     }
 
     /// Gives a frame with one pixel for each token; gray where nothing is painted yet.
-    pub fn picture(&self, tokens: &TokenGrid) -> Picture {
+    pub(crate) fn picture(&self, tokens: &TokenGrid) -> Picture {
         let TokenSize { h, w, .. } = tokens.size();
         let color = |code: &i32| usize::try_from(*code).map_or(UNPAINTED, |code| self.colors[code]);
         Picture::new(w, h, tokens.codes().iter().flat_map(color).collect())

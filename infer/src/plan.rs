@@ -5,6 +5,7 @@
 
 mod amount;
 mod fit;
+mod memory;
 mod networks;
 mod windows;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub use self::amount::Bytes;
 pub use self::fit::{FitError, Free, fit};
+pub use self::memory::{DeviceBytes, DiskBytes, HostBytes};
 pub use self::networks::Networks;
 use self::windows::{Windows, rimmed};
 use crate::pace::Pace;
@@ -32,40 +34,6 @@ pub struct Way {
     pub pool: PoolKind,
     /// How pictures are cut for the VQGAN.
     pub tiling: Tiling,
-}
-
-/// Bytes on the device. Weights stay; the pool and a wave are gone when windows are decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct DeviceBytes {
-    /// Both networks, and the layouts that a session copies: projections of queries, keys and
-    /// values, the head, places.
-    pub weights: u64,
-    /// Keys and values of the most patches held at once.
-    pub pool: u64,
-    /// What the largest batch of patches computes with.
-    pub wave: u64,
-    /// What the windows of decoding that are computed together take.
-    pub windows: u64,
-}
-
-/// Bytes in the memory of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct HostBytes {
-    /// The token grid.
-    pub tokens: u64,
-    /// The route and its batches.
-    pub route: u64,
-    /// Decoded pixels on their way to the disk.
-    pub bands: u64,
-}
-
-/// Bytes on the disk, outputs aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct DiskBytes {
-    /// The token file, without the given picture's own file.
-    pub tokens: u64,
-    /// Decoded pixels, until all outputs are written.
-    pub spool: u64,
 }
 
 /// A painting in numbers.
@@ -261,20 +229,6 @@ impl Plan {
 enum Stage {
     Painting,
     Decoding,
-}
-
-impl DeviceBytes {
-    /// Gives the most bytes at any time.
-    pub fn total(&self) -> u64 {
-        self.weights + (self.pool + self.wave).max(self.windows)
-    }
-}
-
-impl HostBytes {
-    /// Gives all bytes.
-    pub fn total(&self) -> u64 {
-        self.tokens + self.route + self.bands
-    }
 }
 
 fn in_tokens(size: SizePx, stride: usize) -> [usize; 2] {

@@ -7,9 +7,9 @@ use nuwa_data::out;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
+use super::fill::fill;
 use super::means::{self, Subject};
 use super::outputs::{Outputs, is_token_file, say_paths, write};
-use super::paint::fill;
 use super::{Misuse, film, load, quality};
 use crate::model_run::ModelRun;
 use crate::painting::Painting;

@@ -2,24 +2,22 @@
 
 use std::path::Path;
 
-use nuwa_model::device;
-use nuwa_model::render::{PoolKind, TokenGrid};
+use nuwa_model::render::TokenGrid;
 
-use super::args::{Brush, Common, Means, OutpaintArgs, PaintArgs};
+use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
 use super::events;
+use super::fill::fill;
 use super::means::{self, Subject};
 use super::outputs::{GivenFile, Outputs, say_paths, write};
-use super::preview::Preview;
-use super::progress::Watch;
 use super::{Misuse, film, load};
 use crate::given::Given;
 use crate::model_run::ModelRun;
-use crate::painting::{self, Painting};
+use crate::painting::Painting;
 use crate::plan::Plan;
 use crate::prompts;
 use crate::request::{Header, Request, Sampling};
 use crate::task::{Layout, PointPx, RouteKind, SizePx, TaskError, TaskKind};
-use crate::token_file::{self, Damage, Start};
+use crate::token_file::{self, Start};
 
 /// What was asked for, checked as far as it can be without networks.
 pub(super) struct Asked {
@@ -247,70 +245,4 @@ fn begin(
         known: Vec::new(),
     };
     Ok(Painting::begin(run, start, asked.given()?, file)?)
-}
-
-/// Paints what is open.
-#[expect(clippy::print_stderr, reason = "this is the log")]
-pub(super) fn fill(
-    run: &ModelRun,
-    paintings: &mut [Painting],
-    files: &[&Path],
-    plan: &Plan,
-    means: &Means,
-    common: &Common,
-) -> anyhow::Result<()> {
-    for painting in paintings.iter() {
-        events::say_start(painting, common)?;
-    }
-    if !common.is_quiet() {
-        let device = device::description(&common.device.open()?);
-        for painting in paintings.iter() {
-            eprintln!("{}", about(painting, plan, &device));
-        }
-    }
-    let shows = means.preview && !common.json;
-    let preview = shows.then(|| Preview::new(run)).flatten();
-    let mut watch = Watch::start(paintings, common, preview);
-    let way = plan.way();
-    painting::fill(run, paintings, &way, |progress| watch.see(&progress))?;
-    let (written, seconds) = watch.finish();
-    let open: usize = paintings.iter().map(Painting::n_open).sum();
-    if open > 0 {
-        let left = format!("stopped with {open} patches to go");
-        match files.first() {
-            Some(file) => anyhow::bail!("{left}; the same command goes on with {}", file.display()),
-            None => anyhow::bail!("{left}; nothing is kept without --out FILE.nuwa"),
-        }
-    }
-    if !common.is_quiet() && written > 0 {
-        let rate = written as f64 / seconds;
-        eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
-    }
-    Ok(())
-}
-
-/// Says what is going to be painted, and what was found of it.
-fn about(painting: &Painting, plan: &Plan, device: &str) -> String {
-    let request = &painting.header.request;
-    let (size, seed, route) = (request.size, request.seed, request.route);
-    let size = match request.frames {
-        1 => size.to_string(),
-        frames => format!("{frames} frames of {size}"),
-    };
-    let mut text = format!(
-        "{size} on {device}, seed {seed}, route {route}, up to {} patches at once",
-        plan.parallel
-    );
-    if plan.pool == PoolKind::States {
-        text += ", pool of states";
-    }
-    if painting.n_found > 0 || painting.damage.is_some() {
-        let damage = match painting.damage {
-            None => "",
-            Some(Damage::Cut) => "; the patch in flight was lost",
-            Some(Damage::Changed) => "; the next is damaged, it and what follows are painted again",
-        };
-        text += &format!("\n{} patches were painted before{damage}", painting.n_found);
-    }
-    text
 }

@@ -4,8 +4,6 @@
 use std::io::{IsTerminal, stdout};
 use std::time::{Duration, Instant};
 
-use image::{DynamicImage, RgbImage};
-use nuwa_data::Picture;
 use nuwa_model::render::TokenGrid;
 
 use crate::film;
@@ -51,7 +49,7 @@ impl Preview {
             height: Some(height),
             ..viuer::Config::default()
         };
-        if let Ok((_, lines)) = viuer::print(&shown(picture), &config) {
+        if let Ok((_, lines)) = viuer::print(&picture.to_image(), &config) {
             self.lines = lines;
         }
         self.shown = Some(Instant::now());
@@ -63,12 +61,6 @@ fn fitting(w: u32, h: u32) -> (u32, u32) {
     let scale = (f64::from(CELLS.0) / f64::from(w)).min(f64::from(2 * CELLS.1) / f64::from(h));
     let cells = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most);
     (cells(w, CELLS.0), cells(h, 2 * CELLS.1).div_ceil(2))
-}
-
-fn shown(picture: Picture) -> DynamicImage {
-    let (w, h) = (picture.w() as u32, picture.h() as u32);
-    let image = RgbImage::from_raw(w, h, picture.rgb().to_vec());
-    DynamicImage::ImageRgb8(image.expect("three bytes for each pixel"))
 }
 
 #[cfg(test)]

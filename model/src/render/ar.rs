@@ -5,9 +5,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::adc::TokenGrid;
 use super::attention::KeyValues;
+use super::job::PatchJob;
 use super::norm::normalize;
 use super::sampling::{Draw, Sampler, Uniforms};
-use super::session::{PatchJob, Session};
+use super::session::Session;
 use super::transformer::{RenderInput, RenderOutput, Renderer};
 use super::{Feed, HEAD_WIDTH};
 

@@ -12,6 +12,7 @@ mod config;
 #[cfg(feature = "flex")]
 mod flex;
 mod geglu;
+mod job;
 pub mod nar;
 mod ncp;
 mod norm;
@@ -24,9 +25,10 @@ mod wave;
 
 pub use adc::{TokenGrid, walk_tokens};
 pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
+pub use job::PatchJob;
 pub use ncp::{Ncp, PatchCache, PatchMemory, PoolKind};
 pub use prompt::{Guidance, Prompt, TextOfPatch};
-pub use session::{PatchJob, Session};
+pub use session::Session;
 pub use transformer::{RenderInput, RenderOutput, Renderer};
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::adc::TokenGrid;
 use super::ar::host;
+use super::job::PatchJob;
 use super::sampling::{Draw, Sampler, Uniforms};
-use super::session::{PatchJob, Session};
+use super::session::Session;
 use super::transformer::{RenderInput, RenderOutput, Renderer};
 
 impl Renderer {

@@ -51,6 +51,10 @@ pub struct PatchMemory {
 
 /// What is kept of one layer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few per patch, each far larger on the device"
+)]
 pub(super) enum Kept {
     Pairs(KeyValues),
     /// `[b, m, d]`.

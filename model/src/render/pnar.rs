@@ -4,9 +4,10 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::adc::walk_tokens;
+use super::job::PatchJob;
 use super::nar::given;
 use super::sampling::{Draw, Sampler, Uncover, Uniforms};
-use super::session::{PatchJob, Session};
+use super::session::Session;
 use crate::patch::{Order, PatchIndex, TokenSize};
 
 /// Gives how many of `m` places are masked in a training pass, for u in [0, 1): ⌊m cos(πu/2)⌋, at

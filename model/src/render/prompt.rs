@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 
 use super::attention::KeyValues;
 use super::block::Block;
-use super::session::{PatchJob, Session};
+use super::job::PatchJob;
+use super::session::Session;
 use crate::patch::PatchIndex;
 
 /// What the patches of a conditional renderer are told.

@@ -11,64 +11,13 @@ use super::adc::TokenGrid;
 use super::attention::{KeyValues, project_by};
 use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
+use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory, PoolKind};
 use super::norm::normalize;
 use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
 use super::transformer::Renderer;
-use crate::patch::{Order, PatchIndex, Step};
-
-/// One patch of a wave: where it is, how it is written, what it sees.
-#[derive(Debug, Clone)]
-pub struct PatchJob<'a> {
-    /// Place of the patch: the key of its random numbers.
-    pub index: PatchIndex,
-    /// Order in which its tokens are written.
-    pub order: Order,
-    /// Caches of the context, in route order.
-    pub context: Vec<&'a PatchMemory>,
-    /// Row of the relative table for each context patch.
-    pub rows: Vec<usize>,
-    /// Tokens that are given, `[b · m]` in the order they are written; [`TokenGrid::UNKNOWN`] where
-    /// they are to be written.
-    pub given: Vec<i32>,
-}
-
-impl<'a> PatchJob<'a> {
-    /// Gives the job of a route's step.
-    pub fn new(step: &Step, context: Vec<&'a PatchMemory>, given: Vec<i32>) -> Self {
-        let rows = step.context.iter().map(|entry| entry.row).collect();
-        Self {
-            index: step.index,
-            order: step.order,
-            context,
-            rows,
-            given,
-        }
-    }
-
-    /// Tells whether there is a token to be written.
-    pub fn is_open(&self) -> bool {
-        self.given.contains(&TokenGrid::UNKNOWN)
-    }
-
-    /// Gives the same job without its context.
-    fn alone(&self) -> Self {
-        Self {
-            context: Vec::new(),
-            rows: Vec::new(),
-            ..self.clone()
-        }
-    }
-
-    /// Gives the same job with all its tokens.
-    pub fn with(&self, given: Vec<i32>) -> Self {
-        Self {
-            given,
-            ..self.clone()
-        }
-    }
-}
+use crate::patch::Order;
 
 /// A renderer ready to paint: off the graph, with text and places projected once.
 #[derive(Debug)]

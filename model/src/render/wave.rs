@@ -7,8 +7,9 @@ use super::HEAD_WIDTH;
 use super::attention::KeyValues;
 use super::block::LayerContext;
 use super::config::Feed;
+use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory};
-use super::session::{PatchJob, Session, owned};
+use super::session::{Session, owned};
 use super::transformer::index_data;
 
 impl Session {

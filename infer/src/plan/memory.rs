@@ -1,0 +1,51 @@
+//! What a painting takes, by where it takes it.
+
+use serde::Serialize;
+
+/// Bytes on the device. Weights stay; the pool and a wave are gone when windows are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DeviceBytes {
+    /// Both networks, and the layouts that a session copies: projections of queries, keys and
+    /// values, the head, places.
+    pub weights: u64,
+    /// Keys and values of the most patches held at once.
+    pub pool: u64,
+    /// What the largest batch of patches computes with.
+    pub wave: u64,
+    /// What the windows of decoding that are computed together take.
+    pub windows: u64,
+}
+
+/// Bytes in the memory of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HostBytes {
+    /// The token grid.
+    pub tokens: u64,
+    /// The route and its batches.
+    pub route: u64,
+    /// Decoded pixels on their way to the disk.
+    pub bands: u64,
+}
+
+/// Bytes on the disk, outputs aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DiskBytes {
+    /// The token file, without the given picture's own file.
+    pub tokens: u64,
+    /// Decoded pixels, until all outputs are written.
+    pub spool: u64,
+}
+
+impl DeviceBytes {
+    /// Gives the most bytes at any time.
+    pub fn total(&self) -> u64 {
+        self.weights + (self.pool + self.wave).max(self.windows)
+    }
+}
+
+impl HostBytes {
+    /// Gives all bytes.
+    pub fn total(&self) -> u64 {
+        self.tokens + self.route + self.bands
+    }
+}
