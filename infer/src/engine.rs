@@ -191,9 +191,6 @@ mod tests {
             let feed = if post { Feed::Post } else { Feed::Pre };
             let extent = Extent { w: e, h: e, f: 0 };
             let session = session(decoding, feed, extent);
-            // The same weights with the other kind of pool.
-            let other = self::session(decoding, feed, extent);
-            let other = other.with_pool(if states { PoolKind::States } else { PoolKind::KeyValues });
             let grid = GridSize { f: 1, h, w };
             let route = if circle {
                 let known = PatchRect { top: h / 2, left: w / 2, height: 1, width: 1 };
@@ -202,7 +199,9 @@ mod tests {
                 Route::full(grid, extent, Order::ALL[seed as usize % 4]).expect("not empty")
             };
             let serial = tokens(&session, &route, &Schedule::serial(&route), seed);
-            let levels = tokens(&other, &route, &Schedule::levels(&route, max_batch), seed);
+            let pool = if states { PoolKind::States } else { PoolKind::KeyValues };
+            let session = session.with_pool(pool);
+            let levels = tokens(&session, &route, &Schedule::levels(&route, max_batch), seed);
             prop_assert_eq!(serial, levels);
         }
     }

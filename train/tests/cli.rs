@@ -133,9 +133,19 @@ fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
     let report = String::from_utf8(read("more/report.json")).expect("JSON");
     assert!(report.contains("\"vqgan_steps\": 0"), "{report}");
 
-    let another = "--from @run --out @other --device cpu --set renderer.d_model=128";
-    let refusal = "the renderer of";
-    place.refused(&format!("one-shot @in.png {another}"), 1, refusal);
+    // Another renderer is begun anew, another VQGAN is not the one that was trained.
+    let wider = "--set renderer.d_model=128";
+    run(&format!(
+        "one-shot @in.png --out @wide --from @run {more} {wider}"
+    ));
+    assert_eq!(
+        read("wide/vqgan/weights.bpk"),
+        read("run/vqgan/weights.bpk")
+    );
+    let config = String::from_utf8(read("wide/renderer/config.json")).expect("JSON");
+    assert!(config.contains("\"d_model\": 128"), "{config}");
+    let another = "--from @run --out @other --device cpu --set vqgan.z=48";
+    place.refused(&format!("one-shot @in.png {another}"), 1, "the VQGAN of");
     let nothing = "--from @nothing --out @other --device cpu";
     place.refused(&format!("one-shot @in.png {nothing}"), 1, "nothing");
     let nowhere = format!("one-shot @in.png --out @other {SMALL} --set stage_one_share=0");
