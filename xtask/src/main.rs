@@ -82,6 +82,9 @@ enum Command {
         /// Folder of a trained run.
         #[arg(long)]
         model: PathBuf,
+        /// What is written: png, or nuwa for the tokens only.
+        #[arg(long, default_value = "png")]
+        ending: String,
     },
     /// Measure the speed of training, decoding and the VQGAN, as a Markdown table.
     Bench {
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
         Command::Build { target } => run::build(target),
         Command::Train { target, arguments } => run::program("nuwa-train", target, arguments),
         Command::Infer { target, arguments } => run::program("nuwa-infer", target, arguments),
-        Command::Memory { model } => memory::memory(&model),
+        Command::Memory { model, ending } => memory::memory(&model, &ending),
         Command::Bench {
             backend,
             peer,

@@ -53,25 +53,34 @@ impl Curve {
 
 /// Paints a short and a long scroll, one patch at a time and with the least pool, and prints what
 /// they held as a Markdown table.
-pub(crate) fn memory(model: &Path) -> Result<ExitCode> {
+pub(crate) fn memory(model: &Path, ending: &str) -> Result<ExitCode> {
     let mut command = cargo(["build", "--workspace", "--bin", "nuwa-infer"]);
     succeed(command.args(shared_features(Target::Cpu)))?;
     let folder = root().join("runs/memory");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let curves = LENGTHS.map(|length| paint(length, model));
+    let curves = LENGTHS.map(|length| paint(length, model, ending));
     let [short, long] = curves;
     println!("{}", table(&short?, &long?));
     Ok(ExitCode::SUCCESS)
 }
 
-fn paint(length: usize, model: &Path) -> Result<Curve> {
+fn paint(length: usize, model: &Path, ending: &str) -> Result<Curve> {
     let size = format!("{length}x{HEIGHT}");
-    let out = format!("runs/memory/{length}.png");
+    let out = format!("runs/memory/{length}.{ending}");
     let mut command = Command::new(built("nuwa-infer")?);
     command
         .args(["paint", "--device", "cpu", "--seed", "0", "--model"])
         .arg(model);
-    command.args(["--json", "--parallel", "1", "--size", &size, "--out", &out]);
+    command.args([
+        "--force",
+        "--json",
+        "--parallel",
+        "1",
+        "--size",
+        &size,
+        "--out",
+        &out,
+    ]);
     command.current_dir(root()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start nuwa-infer")?;
     let lines = child.stdout.take().context("no output to read")?;
@@ -103,7 +112,7 @@ fn table(short: &Curve, long: &Curve) -> String {
     }
     let both = [short, long];
     text += &row(
-        "peak, decoded and written".into(),
+        "peak of the program".into(),
         both.map(|curve| mib(curve.peak)),
     );
     text += &row(
