@@ -215,9 +215,8 @@ fn a_budget_is_met_by_fewer_windows_at_once_and_then_by_smaller_ones() {
         plan(Way { tiling, ..asked }).device.total()
     };
     let fitted = |budget: u64| found(budget).map_err(|error: FitError| error.to_string());
-    assert_eq!(fitted(needed(64, 16)), Ok((64, 16)));
-    assert_eq!(fitted(needed(64, 16) - 1), Ok((64, 8)));
-    assert_eq!(fitted(needed(64, 4)), Ok((64, 4)));
+    assert_eq!(fitted(needed(64, 8)), Ok((64, 8)));
+    assert_eq!(fitted(needed(64, 8) - 1), Ok((64, 4)));
     assert_eq!(fitted(needed(64, 4) - 1), Ok((32, 4)));
     assert_eq!(fitted(needed(8, 4)), Ok((8, 4)));
     let text = fitted(needed(8, 4) - 1).expect_err("too little");

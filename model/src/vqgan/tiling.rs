@@ -37,7 +37,7 @@ impl Default for Tiling {
             window: 32,
             blend: 1,
             margin: 3,
-            statistics: Statistics::Sampled(16),
+            statistics: Statistics::Sampled(8),
         }
     }
 }
