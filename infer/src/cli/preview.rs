@@ -47,6 +47,8 @@ impl Preview {
             y: -i16::try_from(self.lines).unwrap_or(0),
             width: Some(width),
             height: Some(height),
+            use_kitty: is_named(&["kitty", "ghostty"]),
+            use_sixel: is_named(&["foot", "mlterm", "contour", "yaft", "sixel"]),
             ..viuer::Config::default()
         };
         if let Ok((_, lines)) = viuer::print(&picture.to_image(), &config) {
@@ -54,6 +56,13 @@ impl Preview {
         }
         self.shown = Some(Instant::now());
     }
+}
+
+/// Tells whether the terminal calls itself by one of these names. Asking it what it can show would
+/// wait for ever where nobody answers.
+fn is_named(names: &[&str]) -> bool {
+    let own = std::env::var("TERM").unwrap_or_default();
+    names.iter().any(|name| own.contains(name))
 }
 
 /// Gives the cells that a picture is shown in: as many as fit, each twice as high as wide.
