@@ -1,5 +1,8 @@
 //! How a painting is done on the machine at hand: the route where it is left open, the batch, and
-//! what is made smaller to keep to a budget of memory. None of it changes what is painted.
+//! what is made smaller to keep to a budget of memory.
+//!
+//! Batches and pool change nothing of what is painted. Windows do, a little: statistics of fewer or
+//! smaller ones round colors otherwise, and may encode a given picture into other tokens.
 
 use nuwa_data::Picture;
 use nuwa_model::device;
@@ -12,7 +15,8 @@ use crate::plan::{Bytes, Free, Networks, Plan, Way, fit};
 use crate::request::Request;
 use crate::task::{Layout, RouteKind, SizePx};
 
-/// Patches of a batch, where that is left open, on a processor: more are no faster.
+/// Patches of a batch, where that is left open, on a processor. With the shipped weights on two cores
+/// 1, 4, 8 and 16 paint about 1260, 1540, 1700 and 1900 tokens/s; the pool grows with them.
 const MOST_ON_CPU: usize = 8;
 /// On a GPU, which wants more work at once.
 const MOST_ON_GPU: usize = 32;
