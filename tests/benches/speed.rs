@@ -157,17 +157,13 @@ fn train_step(bencher: Bencher) {
     let (config, device) = (tiny(), device());
     let size = GRID.tokens(config.patch);
     let codes = random_codes(TRAIN_BATCH * size.count(), config.n_codes);
-    let batch = RenderBatch {
-        tokens: TokenGrid::new(TRAIN_BATCH, size, codes),
-        route: Arc::new(route()),
-        text: None,
-        masks: None,
-    };
+    let tokens = TokenGrid::new(TRAIN_BATCH, size, codes);
+    let batch = RenderBatch::new(tokens, Arc::new(route()));
     let renderer = materialize(config.init(&device.clone().autodiff()));
     let task = RenderTask::new(renderer, config, 0.0);
     let mut learner = Learner::new(task, Adam::default().init(), 1e-4);
     bencher.bench_local(|| {
-        render_and_optimize(&mut learner, &batch, |_, _| true);
+        render_and_optimize(&mut learner, &batch, |_, _| true).expect("finite");
         sync(&device);
     });
 }

@@ -51,12 +51,8 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
     let config = config(decoding);
     let grid = GridSize { f: 1, h: 1, w: 2 };
     let route = Route::full(grid, config.extent, Order::DownRight).expect("not empty");
-    let batch = RenderBatch {
-        tokens: TokenGrid::new(1, grid.tokens(PATCH), CODES.to_vec()),
-        route: Arc::new(route.clone()),
-        text: None,
-        masks: None,
-    };
+    let tokens = TokenGrid::new(1, grid.tokens(PATCH), CODES.to_vec());
+    let batch = RenderBatch::new(tokens, Arc::new(route.clone()));
     let clock = Arc::new(Clock::start(Budget::Steps(2 * passes)));
     let training = device.clone().autodiff();
     let renderer = drawn(&training, 5, || config.init(&training));
@@ -68,7 +64,8 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
         render_and_optimize(&mut learner, &batch, |patch, _| {
             last = patch.loss.into_scalar::<f32>();
             true
-        });
+        })
+        .expect("finite");
     }
     assert!(
         last < 0.2,

@@ -2,7 +2,11 @@
 //! `nuwa-train` program. The only room with optimizers, schedules and adversaries.
 
 pub mod adam;
+pub mod checkpoints;
 mod cli;
+pub mod ema;
+pub mod gradients;
+pub mod log;
 pub mod materialize;
 pub mod one_shot;
 pub mod overlay;

@@ -14,7 +14,7 @@ use nuwa_model::render::{
     Decoding, Feed, Ncp, Prompt, Renderer, RendererConfig, Session, TokenGrid, Transfer,
 };
 use nuwa_train::adam::Adam;
-use nuwa_train::render::{PatchItem, RenderBatch, RenderTask, render_and_optimize};
+use nuwa_train::render::{PatchItem, RenderBatch, RenderTask, Text, render_and_optimize};
 
 use super::Outputs;
 use super::case::{Array, Case};
@@ -82,10 +82,9 @@ fn batch(case: &Case, config: &RendererConfig, device: &Device) -> RenderBatch {
     });
     let text = case.find_input("text").map(|text| text.float(device));
     RenderBatch {
-        tokens: grid,
-        route: Arc::new(route),
-        text,
+        text: text.map(Text::States),
         masks,
+        ..RenderBatch::new(grid, Arc::new(route))
     }
 }
 
@@ -200,7 +199,8 @@ pub(super) fn train(case: &Case) -> Outputs {
     render_and_optimize(&mut by_patch, &batch, |patch, _| {
         losses.push(patch.loss);
         losses.len() < 3
-    });
+    })
+    .expect("finite");
     put("after.", Collect::of(&by_patch.model().renderer, None));
     put(
         "",

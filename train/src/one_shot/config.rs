@@ -48,6 +48,10 @@ pub struct StageOneConfig {
     pub warmup: f64,
     /// Weight of the commitment term.
     pub beta: f64,
+    /// Weight of the mean squared error beside the absolute one: more of it where few things are
+    /// bright and shall keep their color.
+    #[serde(default)]
+    pub squared_weight: f64,
     /// Share of the stage after which the adversary plays; 1 is never.
     pub gan_start: f64,
     /// Weight of the adversary, on top of the adaptive one.
@@ -113,6 +117,7 @@ impl OneShotConfig {
                 peak_rate: 6e-4,
                 warmup: 0.02,
                 beta: 0.25,
+                squared_weight: 0.0,
                 gan_start: 0.7,
                 gan_weight: 0.4,
                 balance_cap: 1e3,

@@ -68,6 +68,7 @@ pub(super) fn train(
     let mut game = Game {
         loss: VqganLossConfig {
             beta: stage.beta,
+            squared_weight: stage.squared_weight,
             perceptual_weight: 0.0,
             gan_weight: stage.gan_weight,
             gan_start_step: 0,

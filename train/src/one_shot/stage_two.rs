@@ -29,7 +29,7 @@ use crate::vqgan::codebook::codes_on_host;
 /// Gives the weights off the graph, and the number of updates. `keep` writes weights now and then.
 ///
 /// # Errors
-/// The first error of `keep`.
+/// The first error of `keep`, or a patch whose gradients are not finite.
 pub(super) fn train(
     job: &Job,
     vqgan: &Vqgan,
@@ -37,7 +37,7 @@ pub(super) fn train(
     clock: &Arc<Clock>,
     watch: &mut Watch,
     keep: impl Fn(&Renderer) -> Result<(), Error>,
-) -> Result<(Renderer, usize), Error> {
+) -> anyhow::Result<(Renderer, usize)> {
     let (config, stage) = (job.config, &job.config.stage_two);
     let mut source = Source {
         config,
@@ -65,7 +65,7 @@ pub(super) fn train(
             updates += 1;
             losses.push(patch.loss);
             clock.spent(updates) < 1.0 && !watch.stopped()
-        });
+        })?;
         let n = (updates - first) as f64;
         let loss = f64::from(Tensor::cat(losses, 0).sum().into_scalar::<f32>()) / n;
         let rate = clock.rate(updates, stage.peak_rate, stage.warmup);
@@ -140,10 +140,8 @@ impl Source<'_> {
         let masks = (renderer.decoding == Decoding::Pnar)
             .then(|| draw_masks(renderer, b, route.steps().len(), &mut self.rng));
         RenderBatch {
-            tokens,
-            route: Arc::new(route),
-            text: None,
             masks,
+            ..RenderBatch::new(tokens, Arc::new(route))
         }
     }
 }

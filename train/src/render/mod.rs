@@ -1,12 +1,16 @@
 //! Stage two: the renderer, trained by render-and-optimize.
 
+mod batch;
 mod loss;
 mod optimize;
+mod strategy;
 mod task;
 
+pub use batch::{Masks, RenderBatch, Text};
 pub use loss::patch_loss;
-pub use optimize::{PatchReport, RenderAndOptimize, render_and_optimize};
-pub use task::{Masks, PatchItem, PatchOutput, RenderBatch, RenderTask};
+pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};
+pub use strategy::{RenderAndOptimize, Update};
+pub use task::{PatchItem, PatchOutput, RenderTask};
 
 #[cfg(test)]
 mod tests;

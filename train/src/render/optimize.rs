@@ -1,19 +1,13 @@
-//! Algorithm 1 of \[N\]: render-and-optimize, and the Burn strategy around it.
+//! Algorithm 1 of \[N\]: render-and-optimize.
 
-use std::sync::Arc;
+use burn::optim::GradientsAccumulator;
+use burn::tensor::Tensor;
+use burn::train::Learner;
+use nuwa_model::render::{Ncp, PatchCache};
 
-use burn::data::dataloader::Progress;
-use burn::module::Module;
-use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::tensor::{Device, Tensor};
-use burn::train::{
-    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
-};
-use nuwa_model::render::Ncp;
-
-use super::task::{PatchItem, PatchOutput, RenderBatch, RenderTask};
-use crate::schedule::Clock;
+use super::batch::RenderBatch;
+use super::task::{PatchItem, RenderTask};
+use crate::gradients::NotFinite;
 
 /// What happened to one patch.
 #[derive(Debug, Clone)]
@@ -22,151 +16,69 @@ pub struct PatchReport {
     pub position: usize,
     /// Mean loss before the update, `[1]`; still on the device.
     pub loss: Tensor<1>,
+    /// Norm of all gradients together, before they were clipped.
+    pub gradient_norm: f64,
+}
+
+/// A patch that the weights must not follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("patch {position} of the route: {cause}")]
+pub struct NotFinitePatch {
+    /// Position in the route.
+    pub position: usize,
+    /// What is wrong with it.
+    pub cause: NotFinite,
 }
 
 /// Algorithm 1: for every patch of the route select, render, add, remove, backward, update.
 ///
 /// The cache is computed with the weights before the update and holds no graph, so gradients never
-/// cross patches. `report` gets every patch after its update and says whether to go on.
+/// cross patches. `report` gets every patch and the learner
+/// after its update, and says whether to go on.
+///
+/// A batch that is too large for the memory goes part by part, each with its own pool; a patch is
+/// still one update, of the parts' gradients together.
+///
+/// # Errors
+/// When the gradients of a patch are not finite; the weights are those before its update.
 pub fn render_and_optimize(
     learner: &mut Learner<RenderTask>,
     batch: &RenderBatch,
-    mut report: impl FnMut(PatchReport, ModuleLearningRate) -> bool,
-) {
-    let mut pool = Ncp::default();
+    mut report: impl FnMut(PatchReport, &Learner<RenderTask>) -> bool,
+) -> Result<(), NotFinitePatch> {
+    let parts = batch.parts(learner.model().part());
+    let mut pools: Vec<Ncp<PatchCache>> = parts.iter().map(|_| Ncp::default()).collect();
     for (position, step) in batch.route.steps().iter().enumerate() {
         let task = learner.model();
-        let item = PatchItem {
-            batch,
-            position,
-            context: pool.select(step),
-        };
-        let (output, loss) = task.forward(&item);
-        pool.add(position, output.cache);
-        pool.remove(step);
-        let gradients = task.gradients(loss.clone());
+        let (mut sum, mut losses) = (GradientsAccumulator::new(), Vec::new());
+        for (part, pool) in parts.iter().zip(&mut pools) {
+            let item = PatchItem {
+                batch: part,
+                position,
+                context: pool.select(step),
+            };
+            let (output, loss) = task.forward(&item);
+            pool.add(position, output.cache);
+            pool.remove(step);
+            let loss = loss * (part.weight(position) / batch.weight(position));
+            losses.push(loss.clone().inner());
+            // Backward per part: only one part's graph is alive at a time.
+            sum.accumulate(&task, task.gradients(loss));
+        }
+        let mut gradients = sum.grads();
+        let clipped = task.clip(&mut gradients);
         drop(task); // The update then owns the weights and need not copy them.
+        let gradient_norm = clipped.map_err(|cause| NotFinitePatch { position, cause })?;
         learner.lr_step();
         learner.optimizer_step(gradients);
-        if !report(
-            PatchReport {
-                position,
-                loss: loss.inner(),
-            },
-            learner.lr_current(),
-        ) {
+        let patch = PatchReport {
+            position,
+            loss: Tensor::cat(losses, 0).sum(),
+            gradient_norm,
+        };
+        if !report(patch, learner) {
             break;
         }
     }
-}
-
-/// Render-and-optimize as a training strategy of Burn's learner: one update per patch.
-///
-/// Runs until the clock's budget is spent, the loader's epochs are over or training is interrupted;
-/// it stops between updates, so the weights are always usable.
-#[derive(Debug, Clone)]
-pub struct RenderAndOptimize {
-    device: Device,
-    clock: Arc<Clock>,
-}
-
-impl RenderAndOptimize {
-    /// Gives the strategy on one device.
-    pub fn new(device: Device, clock: Arc<Clock>) -> Self {
-        Self {
-            device: device.autodiff(),
-            clock,
-        }
-    }
-}
-
-impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
-    fn fit(
-        &self,
-        components: TrainingComponents<RenderTask>,
-        mut learner: Learner<RenderTask>,
-        loader: TrainLoader<RenderTask>,
-        valid: ValidLoader<RenderTask>,
-        starting_epoch: usize,
-    ) -> (RenderTask, SupervisedTrainingEventProcessor<RenderTask>) {
-        learner.fork(&self.device);
-        let (interrupter, mut events) = (components.interrupter, components.event_processor);
-        let mut checkpointer = components.checkpointer;
-        let mut updates = 0;
-        for epoch in starting_epoch..=components.num_epochs {
-            let start = LearnerEvent::StartSplit {
-                epoch_number: epoch,
-                total_items: loader.num_items(),
-            };
-            interrupter.fail_on_error(events.process_train(start));
-            let mut batches = loader.iter();
-            while let Some(batch) = batches.next() {
-                let batch = match batch {
-                    Ok(batch) => batch,
-                    Err(error) => {
-                        interrupter.fail(error);
-                        break;
-                    }
-                };
-                let progress = batches.progress();
-                render_and_optimize(&mut learner, &batch, |patch, rate| {
-                    updates += 1;
-                    let item = PatchOutput { loss: patch.loss };
-                    let item = TrainingItem::new(item, progress.clone(), Some(updates), Some(rate));
-                    let event = LearnerEvent::ProcessedItem(item);
-                    interrupter.fail_on_error(events.process_train(event));
-                    !interrupter.should_stop() && self.clock.spent(updates) < 1.0
-                });
-                if interrupter.should_stop() || self.clock.spent(updates) >= 1.0 {
-                    break;
-                }
-            }
-            interrupter.fail_on_error(events.process_train(LearnerEvent::EndSplit(epoch)));
-            if interrupter.should_stop() || self.clock.spent(updates) >= 1.0 {
-                break;
-            }
-            self.validate(&learner, &valid, epoch, &mut events, &interrupter);
-            interrupter.fail_on_error(events.process_train(LearnerEvent::EndEpoch(epoch)));
-            if let Some(checkpointer) = &mut checkpointer {
-                interrupter.fail_on_error(events.flush());
-                checkpointer.checkpoint(&learner, epoch, &components.event_store);
-            }
-        }
-        (learner.model(), events)
-    }
-}
-
-impl RenderAndOptimize {
-    fn validate(
-        &self,
-        learner: &Learner<RenderTask>,
-        valid: &ValidLoader<RenderTask>,
-        epoch: usize,
-        events: &mut SupervisedTrainingEventProcessor<RenderTask>,
-        interrupter: &burn::train::Interrupter,
-    ) {
-        let model = learner.model().valid();
-        let start = LearnerEvent::StartSplit {
-            epoch_number: epoch,
-            total_items: valid.num_items(),
-        };
-        interrupter.fail_on_error(events.process_valid(start));
-        let mut batches = valid.iter();
-        let mut iteration = 0;
-        while let Some(batch) = batches.next() {
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    interrupter.fail(error);
-                    return;
-                }
-            };
-            iteration += 1;
-            let progress: Progress = batches.progress();
-            let item = InferenceStep::step(&model, batch);
-            let item = TrainingItem::new(item, progress, Some(iteration), None);
-            interrupter.fail_on_error(events.process_valid(LearnerEvent::ProcessedItem(item)));
-        }
-        interrupter.fail_on_error(events.process_valid(LearnerEvent::EndSplit(epoch)));
-    }
+    Ok(())
 }

@@ -1,35 +1,20 @@
 //! What Burn's learner trains: a renderer, one patch or one picture at a time.
 
-use std::sync::Arc;
-
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::ExecutionError;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use nuwa_model::patch::{Route, Step};
+use nuwa_model::clip::ClipText;
+use nuwa_model::patch::Step;
 use nuwa_model::render::{
     Decoding, Ncp, PatchCache, RenderInput, RenderOutput, Renderer, RendererConfig, TokenGrid,
 };
 
+use super::batch::{RenderBatch, Text};
 use super::loss::patch_loss;
-
-/// Which tokens a P-NAR pass hides: `[b, m]` for each position of the route, in written order.
-pub type Masks = Vec<Vec<bool>>;
-
-/// Pictures that are rendered along one route.
-#[derive(Debug, Clone)]
-pub struct RenderBatch {
-    /// Their tokens.
-    pub tokens: TokenGrid,
-    /// The route all of them take (\[N\] §3.1.3: one batch, one order).
-    pub route: Arc<Route>,
-    /// Text states `[b, t, d_text]`, for conditional models.
-    pub text: Option<Tensor<3>>,
-    /// Hidden tokens, for P-NAR.
-    pub masks: Option<Masks>,
-}
+use crate::gradients::{self, NotFinite};
 
 /// One patch of a batch with its context: what one step trains on.
 #[derive(Debug)]
@@ -61,14 +46,20 @@ impl Adaptor<LossInput> for PatchOutput {
     }
 }
 
-/// A renderer with what its loss needs.
+/// A renderer with what its loss and its updates need.
 #[derive(Module, Debug)]
 pub struct RenderTask {
     /// The renderer that is trained.
     pub renderer: Renderer,
+    /// The text tower that is trained with it, if there is one.
+    pub text: Option<ClipText>,
     #[module(skip)]
     config: RendererConfig,
     smoothing: f64,
+    #[module(skip)]
+    clip: Option<f64>,
+    /// Most pictures whose graph is in memory at a time.
+    part: usize,
 }
 
 impl RenderTask {
@@ -76,9 +67,38 @@ impl RenderTask {
     pub fn new(renderer: Renderer, config: RendererConfig, smoothing: f64) -> Self {
         Self {
             renderer,
+            text: None,
             config,
             smoothing,
+            clip: None,
+            part: usize::MAX,
         }
+    }
+
+    /// Trains a text tower as well: batches then bring token ids.
+    #[must_use]
+    pub fn with_text(mut self, tower: Option<ClipText>) -> Self {
+        self.text = tower;
+        self
+    }
+
+    /// Clips the norm of all gradients together.
+    #[must_use]
+    pub fn with_clip(mut self, most: Option<f64>) -> Self {
+        self.clip = most;
+        self
+    }
+
+    /// Splits a batch into parts of at most this many pictures and adds up their gradients.
+    #[must_use]
+    pub fn with_part(mut self, most: Option<usize>) -> Self {
+        self.part = most.unwrap_or(usize::MAX).max(1);
+        self
+    }
+
+    /// Gives the most pictures whose graph is in memory at a time.
+    pub fn part(&self) -> usize {
+        self.part
     }
 
     /// Gives the architecture.
@@ -92,21 +112,22 @@ impl RenderTask {
         let device = self.device();
         let b = item.batch.tokens.batch();
         let m = self.config.tokens_per_patch();
-        let tokens = item
-            .batch
-            .tokens
-            .cut(step.index, step.order, self.config.patch);
-        let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(tokens, [b, m]), &device);
+        let cut = |grid: &TokenGrid| -> Tensor<2, Int> {
+            let codes = grid.cut(step.index, step.order, self.config.patch);
+            Tensor::from_data(TensorData::new(codes, [b, m]), &device)
+        };
+        let tokens = cut(&item.batch.tokens);
+        let seen = item.batch.seen.as_ref().map_or_else(|| tokens.clone(), cut);
         let own_row = self.config.extent.own_row();
         let input = RenderInput::new(
             step,
             own_row,
             self.config.patch,
             item.context.clone(),
-            item.batch.text.clone(),
+            item.batch.text.as_ref().map(|text| self.states(text)),
         );
         if self.config.decoding == Decoding::Ar {
-            let output = self.renderer.render_ar(tokens.clone(), &input);
+            let output = self.renderer.render_ar(seen, &input);
             let loss = patch_loss(output.logits.clone(), tokens, self.smoothing, None);
             return (output, loss);
         }
@@ -115,11 +136,17 @@ impl RenderTask {
             None => vec![true; b * m],
         };
         let masked: Tensor<2, Bool> = Tensor::from_data(TensorData::new(hidden, [b, m]), &device);
-        let output = self
-            .renderer
-            .render_masked(tokens.clone(), masked.clone(), &input);
+        let output = self.renderer.render_masked(seen, masked.clone(), &input);
         let loss = patch_loss(output.logits.clone(), tokens, self.smoothing, Some(masked));
         (output, loss)
+    }
+
+    fn states(&self, text: &Text) -> Tensor<3> {
+        match (text, &self.text) {
+            (Text::States(states), _) => states.clone(),
+            (Text::Ids(ids), Some(tower)) => tower.forward(ids.clone()),
+            (Text::Ids(_), None) => panic!("token ids need a text tower"),
+        }
     }
 
     /// Gives the gradients of a loss, for every parameter.
@@ -132,6 +159,14 @@ impl RenderTask {
             gradients: &mut gradients,
         });
         gradients
+    }
+
+    /// Measures, checks and clips gradients; gives their norm.
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub fn clip(&self, gradients: &mut GradientsParams) -> Result<f64, NotFinite> {
+        gradients::clip(self, gradients, self.clip)
     }
 
     fn device(&self) -> Device {

@@ -44,11 +44,10 @@ fn toy(decoding: Decoding) -> RenderBatch {
     let extent = config(decoding).extent;
     let route = Route::full(grid, extent, Order::DownRight).expect("not empty");
     let half = vec![true, false, true, false, false, true, true, false];
+    let tokens = TokenGrid::new(2, grid.tokens(PATCH), tokens);
     RenderBatch {
-        tokens: TokenGrid::new(2, grid.tokens(PATCH), tokens),
-        route: Arc::new(route),
-        text: None,
         masks: (decoding == Decoding::Pnar).then(|| vec![half.clone(), half]),
+        ..RenderBatch::new(tokens, Arc::new(route))
     }
 }
 
@@ -83,7 +82,8 @@ fn each_renderer_learns_two_patches_in_300_updates() {
                     first.push(last[patch.position]);
                 }
                 true
-            });
+            })
+            .expect("finite");
         }
         assert!(
             first.iter().all(|loss| *loss > 2.0),
@@ -155,7 +155,7 @@ fn burns_learner_runs_render_and_optimize() {
     let start = learner(Decoding::Ar, 40);
     let mut by_hand = start.clone();
     for _ in 0..6 {
-        render_and_optimize(&mut by_hand, &batch, |_, _| true);
+        render_and_optimize(&mut by_hand, &batch, |_, _| true).expect("finite");
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(40)));
@@ -196,7 +196,8 @@ fn the_strategy_keeps_to_its_budget() {
         render_and_optimize(&mut by_hand, &batch, |_, _| {
             updates += 1;
             updates < 3
-        });
+        })
+        .expect("finite");
     }
     let losses = |task: &RenderTask| -> Tensor<1> {
         burn::train::InferenceStep::step(task, batch.clone())

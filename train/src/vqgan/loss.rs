@@ -21,6 +21,11 @@ pub type Perceptual<'a> = &'a dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<1>;
 pub struct VqganLossConfig {
     /// Weight of the commitment term, the one that moves the encoder.
     pub beta: f64,
+    /// Weight of the mean squared error.
+    ///
+    /// ours, 0 elsewhere: where most of a picture is dark, the mean absolute error alone leaves the
+    /// few bright things pale; squared, they count for what they are.
+    pub squared_weight: f64,
     /// Weight of the perceptual distance, where there is one.
     pub perceptual_weight: f64,
     /// Weight of the adversarial term, on top of the adaptive one.
@@ -35,6 +40,7 @@ impl Default for VqganLossConfig {
     fn default() -> Self {
         Self {
             beta: 0.25,
+            squared_weight: 0.0,
             perceptual_weight: 1.0,
             gan_weight: 0.8,
             gan_start_step: 0,
@@ -178,18 +184,22 @@ pub fn picture_loss(
     }
 }
 
-/// Gives the mean absolute error, alone and with the perceptual distance.
+/// Gives the mean absolute error, alone and with the squared error and the perceptual distance.
 fn reconstruction_loss(
     y: Tensor<4>,
     pixels: Tensor<4>,
     config: &VqganLossConfig,
     perceptual: Option<Perceptual<'_>>,
 ) -> (Tensor<1>, Tensor<1>) {
-    let l1 = (pixels.clone() - y.clone()).abs().mean();
-    let nll = match perceptual {
-        Some(distance) => l1.clone() + distance(pixels, y).mean() * config.perceptual_weight,
-        None => l1.clone(),
-    };
+    let error = pixels.clone() - y.clone();
+    let l1 = error.clone().abs().mean();
+    let mut nll = l1.clone();
+    if config.squared_weight > 0.0 {
+        nll = nll + error.square().mean() * config.squared_weight;
+    }
+    if let Some(distance) = perceptual {
+        nll = nll + distance(pixels, y).mean() * config.perceptual_weight;
+    }
     (l1, nll)
 }
 

@@ -1,0 +1,214 @@
+//! Render-and-optimize as a training strategy of Burn's learner.
+
+use std::sync::{Arc, Mutex};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::{
+    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, ValidLoader,
+};
+
+use super::optimize::{NotFinitePatch, PatchReport, render_and_optimize};
+use super::task::{PatchOutput, RenderTask};
+use crate::schedule::Clock;
+
+/// Render-and-optimize as a training strategy of Burn's learner: one update per patch.
+///
+/// Runs until the clock's budget is spent, the loader's epochs are over or training is interrupted.
+/// An interruption waits for the end of the picture: the pool is empty there, so that a checkpoint
+/// is all there is to know. Checkpoints are numbered by updates, not by epochs.
+#[derive(Clone)]
+pub struct RenderAndOptimize {
+    device: Device,
+    clock: Arc<Clock>,
+    updates: u64,
+    watch: Arc<dyn Fn(&Update) + Send + Sync>,
+    failure: Arc<Mutex<Option<NotFinitePatch>>>,
+}
+
+/// An update that was made.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// Updates so far, this one counted.
+    pub updates: u64,
+    /// The patch it was made for.
+    pub patch: PatchReport,
+    /// Its learning rate.
+    pub rate: f64,
+    /// Weights after it.
+    pub task: &'a RenderTask,
+}
+
+impl RenderAndOptimize {
+    /// Gives the strategy on one device.
+    pub fn new(device: Device, clock: Arc<Clock>) -> Self {
+        Self {
+            device: device.autodiff(),
+            clock,
+            updates: 0,
+            watch: Arc::new(|_| ()),
+            failure: Arc::default(),
+        }
+    }
+
+    /// Goes on counting from a number of updates.
+    #[must_use]
+    pub fn from(mut self, updates: u64) -> Self {
+        self.updates = updates;
+        self
+    }
+
+    /// Tells of every update.
+    #[must_use]
+    pub fn watched(mut self, watch: impl Fn(&Update) + Send + Sync + 'static) -> Self {
+        self.watch = Arc::new(watch);
+        self
+    }
+
+    /// Gives what stopped training, if it was a patch that the weights must not follow.
+    pub fn failure(&self) -> Option<NotFinitePatch> {
+        self.failure.lock().expect("no holder panics").clone()
+    }
+}
+
+impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
+    fn fit(
+        &self,
+        components: TrainingComponents<RenderTask>,
+        mut learner: Learner<RenderTask>,
+        loader: TrainLoader<RenderTask>,
+        valid: ValidLoader<RenderTask>,
+        starting_epoch: usize,
+    ) -> (RenderTask, SupervisedTrainingEventProcessor<RenderTask>) {
+        learner.fork(&self.device);
+        let (interrupter, mut events) = (components.interrupter, components.event_processor);
+        let mut checkpointer = components.checkpointer;
+        let mut early_stopping = components.early_stopping;
+        let mut updates = self.updates;
+        for epoch in starting_epoch..=components.num_epochs {
+            let start = LearnerEvent::StartSplit {
+                epoch_number: epoch,
+                total_items: loader.num_items(),
+            };
+            interrupter.fail_on_error(events.process_train(start));
+            let whole = self.epoch(
+                &mut learner,
+                &loader,
+                &mut updates,
+                &mut events,
+                &interrupter,
+            );
+            interrupter.fail_on_error(events.process_train(LearnerEvent::EndSplit(epoch)));
+            if whole && !interrupter.should_stop() {
+                self.validate(&learner, &valid, epoch, &mut events, &interrupter);
+                interrupter.fail_on_error(events.process_train(LearnerEvent::EndEpoch(epoch)));
+            }
+            let sound = interrupter.error().is_none() && self.failure().is_none();
+            if let Some(checkpointer) = checkpointer.as_mut().filter(|_| sound) {
+                interrupter.fail_on_error(events.flush());
+                checkpointer.checkpoint(&learner, updates as usize, &components.event_store);
+            }
+            if let Some(early_stopping) = &mut early_stopping
+                && early_stopping.should_stop(epoch, &components.event_store)
+            {
+                break;
+            }
+            if interrupter.should_stop() || self.is_over(updates) {
+                break;
+            }
+        }
+        (learner.model(), events)
+    }
+}
+
+impl RenderAndOptimize {
+    fn is_over(&self, updates: u64) -> bool {
+        self.clock.spent(updates as usize) >= 1.0
+    }
+
+    /// Trains on every batch that the loader gives; says whether it came to their end.
+    fn epoch(
+        &self,
+        learner: &mut Learner<RenderTask>,
+        loader: &TrainLoader<RenderTask>,
+        updates: &mut u64,
+        events: &mut SupervisedTrainingEventProcessor<RenderTask>,
+        interrupter: &Interrupter,
+    ) -> bool {
+        let mut batches = loader.iter();
+        while let Some(batch) = batches.next() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    interrupter.fail(error);
+                    return false;
+                }
+            };
+            let progress = batches.progress();
+            let done = render_and_optimize(learner, &batch, |patch, learner| {
+                *updates += 1;
+                let rate = learner.lr_current();
+                let item = PatchOutput {
+                    loss: patch.loss.clone(),
+                };
+                let iteration = Some(*updates as usize);
+                let item = TrainingItem::new(item, progress.clone(), iteration, Some(rate.clone()));
+                let event = LearnerEvent::ProcessedItem(item);
+                interrupter.fail_on_error(events.process_train(event));
+                (self.watch)(&Update {
+                    updates: *updates,
+                    patch,
+                    rate: rate.base(),
+                    task: &learner.model(),
+                });
+                !self.is_over(*updates)
+            });
+            if let Err(error) = done {
+                interrupter.stop(Some(&error.to_string()));
+                *self.failure.lock().expect("no holder panics") = Some(error);
+                return false;
+            }
+            if interrupter.should_stop() || self.is_over(*updates) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl RenderAndOptimize {
+    fn validate(
+        &self,
+        learner: &Learner<RenderTask>,
+        valid: &ValidLoader<RenderTask>,
+        epoch: usize,
+        events: &mut SupervisedTrainingEventProcessor<RenderTask>,
+        interrupter: &burn::train::Interrupter,
+    ) {
+        let model = learner.model().valid();
+        let start = LearnerEvent::StartSplit {
+            epoch_number: epoch,
+            total_items: valid.num_items(),
+        };
+        interrupter.fail_on_error(events.process_valid(start));
+        let mut batches = valid.iter();
+        let mut iteration = 0;
+        while let Some(batch) = batches.next() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    interrupter.fail(error);
+                    return;
+                }
+            };
+            iteration += 1;
+            let progress = batches.progress();
+            let item = InferenceStep::step(&model, batch);
+            let item = TrainingItem::new(item, progress, Some(iteration), None);
+            interrupter.fail_on_error(events.process_valid(LearnerEvent::ProcessedItem(item)));
+        }
+        interrupter.fail_on_error(events.process_valid(LearnerEvent::EndSplit(epoch)));
+    }
+}
