@@ -1,7 +1,8 @@
 //! Filling a store.
 
 use super::{
-    NO_TEXT, Parts, StoreSpec, length_of, parts, read_head, texts_path, tokens_path, write_head,
+    NO_TEXT, Parts, StoreSpec, Text, length_of, parts, read_head, texts_path, tokens_path,
+    write_head,
 };
 use crate::DataError;
 use crate::lock::Lock;
@@ -82,11 +83,11 @@ impl TokenWriter {
         self.last_key
     }
 
-    /// Adds the crops of a picture, and the states of its text if it has one.
+    /// Adds the crops of a picture, and its text if it has one.
     ///
     /// # Shapes
     ///
-    /// Each crop has `f * h * w` tokens, the text `t * d` numbers.
+    /// Each crop has `f * h * w` tokens, the text `t * d` states or `t` ids.
     ///
     /// # Errors
     ///
@@ -94,24 +95,20 @@ impl TokenWriter {
     ///
     /// # Panics
     ///
-    /// If the number of crops or a length is not that of the store.
+    /// If the number of crops, a length or the kind of the text is not that of the store.
     pub fn append(
         &mut self,
         key: u64,
         crops: &[&[u16]],
-        text: Option<&[f32]>,
+        text: Option<&Text>,
     ) -> Result<(), DataError> {
         assert_eq!(crops.len(), self.spec.crops, "crops of a picture");
         let number = match text {
             None => NO_TEXT,
-            Some(states) => {
-                assert!(self.spec.text.is_some(), "a store without texts");
-                assert_eq!(states.len(), self.spec.n_states(), "states of a text");
-                let bytes = states
-                    .iter()
-                    .flat_map(|state| state.to_le_bytes())
-                    .collect();
-                self.texts.append(with_crc(bytes))?;
+            Some(text) => {
+                let fits = self.spec.text.is_some_and(|spec| spec.fits(text));
+                assert!(fits, "a text of another kind or size than {}", self.spec);
+                self.texts.append(with_crc(text.to_bytes()))?;
                 u32::try_from(self.texts.records - 1).expect("fewer texts than that fit on a disk")
             }
         };
