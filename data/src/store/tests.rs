@@ -109,6 +109,32 @@ fn a_writer_cut_off_anywhere_goes_on_with_whole_pictures() {
     assert_eq!(writer.n_pictures(), 2);
 }
 
+/// The pictures of a text that is lost go with it, though pictures without one come after them.
+#[test]
+fn lost_texts_take_their_pictures_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 0..8);
+    let files = [tokens_path(folder.path()), texts_path(folder.path())];
+    let whole = files.each_ref().map(|path| fs::read(path).unwrap());
+    // Pictures 0, 2, 3, 5 and 6 have texts.
+    for (texts, pictures) in [(0, 0), (1, 2), (2, 3), (3, 5), (4, 6), (5, 8)] {
+        for is_zero in [false, true] {
+            let mut bytes = whole[1].clone();
+            bytes.truncate(texts * spec().text_bytes() + 3 * usize::from(texts < 5));
+            if is_zero {
+                bytes.resize(whole[1].len(), 0);
+            }
+            fs::write(&files[0], &whole[0]).unwrap();
+            fs::write(&files[1], bytes).unwrap();
+            let writer = TokenWriter::open(folder.path(), &spec()).unwrap();
+            assert_eq!(writer.n_pictures(), pictures, "{texts} texts");
+            drop(writer);
+            fill(folder.path(), pictures as u64..9);
+            check(folder.path(), 0..9);
+        }
+    }
+}
+
 #[test]
 fn zeros_at_the_end_are_no_pictures() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Filling a store.
 
 use super::{
-    NO_TEXT, Parts, StoreSpec, Text, length_of, parts, read_head, texts_path, tokens_path,
+    NO_TEXT, StoreSpec, Text, checked, length_of, parts, read_head, texts_path, tokens_path,
     write_head,
 };
 use crate::DataError;
@@ -145,40 +145,70 @@ fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// Cuts off, at the end of both files, what is not a whole picture. Gives the last key.
 fn cut_torn(spec: &StoreSpec, tokens: &mut End, texts: &mut End) -> Result<Option<u64>, DataError> {
-    let texts_there = texts.records;
-    let mut record = Vec::new();
     let mut pictures = tokens.records / spec.crops;
-    // A whole picture has all its crops, and its text is in the other file.
-    let last = 'pictures: loop {
+    let (last, texts_used) = loop {
         if pictures == 0 {
-            break None;
+            break (None, 0);
         }
-        let mut last = None;
-        for crop in 0..spec.crops {
-            tokens.read((pictures - 1) * spec.crops + crop, &mut record)?;
-            let whole = parts(&record).filter(|it| {
-                it.crop as usize == crop && it.text.is_none_or(|text| (text as usize) < texts_there)
-            });
-            let Some(Parts { key, .. }) = whole else {
-                pictures -= 1;
-                continue 'pictures;
-            };
-            last = Some(key);
+        let Some(key) = whole_picture(spec, tokens, pictures - 1)? else {
+            pictures -= 1;
+            continue;
+        };
+        // The last picture may have no text while the disk has lost one of a picture before it.
+        match last_text(spec, tokens, pictures)? {
+            None => break (Some(key), 0),
+            Some((_, text)) if is_whole(texts, text)? => break (Some(key), text + 1),
+            Some((picture, _)) => pictures = picture,
         }
-        break last;
     };
-    // The last text in use, which a picture without one does not tell.
-    let mut texts_used = 0;
-    for picture in (0..pictures).rev() {
-        tokens.read(picture * spec.crops, &mut record)?;
-        if let Some(text) = parts(&record).and_then(|parts| parts.text) {
-            texts_used = text as usize + 1;
-            break;
-        }
-    }
     tokens.cut(pictures * spec.crops)?;
     texts.cut(texts_used)?;
     Ok(last)
+}
+
+/// The key of a picture; nothing if one of its crops is damaged.
+fn whole_picture(
+    spec: &StoreSpec,
+    tokens: &mut End,
+    picture: usize,
+) -> Result<Option<u64>, DataError> {
+    let (mut record, mut key) = (Vec::new(), None);
+    for crop in 0..spec.crops {
+        tokens.read(picture * spec.crops + crop, &mut record)?;
+        key = parts(&record)
+            .filter(|it| it.crop as usize == crop)
+            .map(|it| it.key);
+        if key.is_none() {
+            break;
+        }
+    }
+    Ok(key)
+}
+
+/// The last of the first `pictures` that has a text, and that text.
+fn last_text(
+    spec: &StoreSpec,
+    tokens: &mut End,
+    pictures: usize,
+) -> Result<Option<(usize, usize)>, DataError> {
+    let mut record = Vec::new();
+    for picture in (0..pictures).rev() {
+        tokens.read(picture * spec.crops, &mut record)?;
+        if let Some(text) = parts(&record).and_then(|parts| parts.text) {
+            return Ok(Some((picture, text as usize)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a record is there with the bytes that were written.
+fn is_whole(file: &mut End, record: usize) -> Result<bool, DataError> {
+    if record >= file.records {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    file.read(record, &mut bytes)?;
+    Ok(checked(&bytes).is_some())
 }
 
 impl End {
