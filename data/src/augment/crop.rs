@@ -13,7 +13,8 @@ pub struct RandomResizedCrop {
     pub least_share: f64,
     /// The largest share of the picture's area.
     pub most_share: f64,
-    /// The largest ratio of width to height, and of height to width.
+    /// The largest ratio of width to height, and of height to width, of a square crop; that of
+    /// another crop comes on top.
     pub most_ratio: f64,
 }
 
@@ -29,14 +30,21 @@ impl Default for RandomResizedCrop {
 }
 
 impl RandomResizedCrop {
-    pub(super) fn draw(&self, w: usize, h: usize, px: usize, rng: &mut impl Rng) -> Map {
+    /// A share of a picture, for a crop given by width and height, from whose own ratio the ratio
+    /// differs.
+    pub(super) fn draw(
+        &self,
+        (w, h): (usize, usize),
+        (crop_w, crop_h): (usize, usize),
+        rng: &mut impl Rng,
+    ) -> Map {
         let share = between(self.least_share, self.most_share, rng);
         let ratio = between(-1.0, 1.0, rng);
-        let ratio = self.most_ratio.powf(ratio);
+        let ratio = self.most_ratio.powf(ratio) * crop_w as f64 / crop_h as f64;
         let area = share * (w * h) as f64;
         Map::scale(
-            (area * ratio).sqrt() / px as f64,
-            (area / ratio).sqrt() / px as f64,
+            (area * ratio).sqrt() / crop_w as f64,
+            (area / ratio).sqrt() / crop_h as f64,
         )
     }
 }
@@ -86,10 +94,10 @@ mod tests {
         let crop = RandomResizedCrop::default();
         let (mut least, mut most) = (f64::MAX, 0.0f64);
         for _ in 0..2000 {
-            let map = crop.draw(400, 300, 100, &mut rng);
-            let (w, h) = (map.right[0] * 100.0, map.down[1] * 100.0);
+            let map = crop.draw((400, 300), (100, 50), &mut rng);
+            let (w, h) = (map.right[0] * 100.0, map.down[1] * 50.0);
             let share = w * h / (400.0 * 300.0);
-            assert!((0.75..=4.0 / 3.0).contains(&(w / h)), "{}", w / h);
+            assert!((1.5..=8.0 / 3.0).contains(&(w / h)), "{}", w / h);
             (least, most) = (least.min(share), most.max(share));
         }
         assert!((0.08..0.1).contains(&least) && (0.98..=1.0).contains(&most));

@@ -123,28 +123,7 @@ impl Pipeline {
             px > 0 && px <= w.min(h),
             "crops of {px} px out of {w}x{h} px"
         );
-        let mut map = Map::IDENTITY;
-        let mut tones = Vec::new();
-        for step in &self.steps {
-            match step {
-                Augmentation::RandomResizedCrop(step) => map = map.then(step.draw(w, h, px, rng)),
-                Augmentation::Zoom(step) => map = map.then(step.draw(rng)),
-                Augmentation::RandomHorizontalFlip(step) => map = map.then(step.draw(rng)),
-                Augmentation::Mirror(step) => map = map.then(step.draw(rng)),
-                Augmentation::Rotation(step) => map = map.then(step.draw(rng)),
-                Augmentation::Shear(step) => map = map.then(step.draw(rng)),
-                Augmentation::ColorJitter(step) => tones.push(Tone::Jitter(step.draw(rng))),
-                Augmentation::Noise(step) => tones.push(Tone::Grain(step.draw(rng))),
-            }
-        }
-        let (map, center) = place(map, w, h, px, rng);
-        Draw {
-            source: (w, h),
-            px,
-            map,
-            center,
-            tones,
-        }
+        Draw::new(&self.steps, (w, h), (px, px), rng)
     }
 
     /// One random crop of a picture.
@@ -161,7 +140,7 @@ impl Pipeline {
 #[derive(Debug, Clone)]
 pub struct Draw {
     source: (usize, usize),
-    px: usize,
+    size: (usize, usize),
     map: Map,
     center: [f64; 2],
     tones: Vec<Tone>,
@@ -175,6 +154,46 @@ enum Tone {
 }
 
 impl Draw {
+    /// Decides what the steps do to pictures of width and height `source`, which end in a crop of
+    /// width and height `size`; a smaller picture is magnified.
+    ///
+    /// # Panics
+    ///
+    /// If a side is 0.
+    pub fn new(
+        steps: &[Augmentation],
+        source: (usize, usize),
+        size: (usize, usize),
+        rng: &mut impl Rng,
+    ) -> Self {
+        let sides = [source.0, source.1, size.0, size.1];
+        assert!(!sides.contains(&0), "crops of {size:?} out of {source:?}");
+        let mut map = Map::IDENTITY;
+        let mut tones = Vec::new();
+        for step in steps {
+            match step {
+                Augmentation::RandomResizedCrop(step) => {
+                    map = map.then(step.draw(source, size, rng));
+                }
+                Augmentation::Zoom(step) => map = map.then(step.draw(rng)),
+                Augmentation::RandomHorizontalFlip(step) => map = map.then(step.draw(rng)),
+                Augmentation::Mirror(step) => map = map.then(step.draw(rng)),
+                Augmentation::Rotation(step) => map = map.then(step.draw(rng)),
+                Augmentation::Shear(step) => map = map.then(step.draw(rng)),
+                Augmentation::ColorJitter(step) => tones.push(Tone::Jitter(step.draw(rng))),
+                Augmentation::Noise(step) => tones.push(Tone::Grain(step.draw(rng))),
+            }
+        }
+        let (map, center) = place(map, source, size, rng);
+        Self {
+            source,
+            size,
+            map,
+            center,
+            tones,
+        }
+    }
+
     /// The crop this draw makes of a picture.
     ///
     /// # Panics
@@ -183,7 +202,7 @@ impl Draw {
     #[must_use]
     pub fn apply(&self, picture: &Picture) -> Picture {
         assert_eq!((picture.w(), picture.h()), self.source, "size of a frame");
-        let mut crop = sample(picture, self.map, self.center, self.px);
+        let mut crop = sample(picture, self.map, self.center, self.size);
         for tone in &self.tones {
             match tone {
                 Tone::Jitter(jitter) => jitter.apply(&mut crop),
@@ -303,6 +322,25 @@ mod tests {
         assert_eq!(draw.apply(&first), draw.apply(&first));
         let second = Picture::filled(60, 60, [9; 3]);
         assert_ne!(draw.apply(&first), draw.apply(&second));
+    }
+
+    #[test]
+    fn a_draw_need_not_be_square_and_may_magnify() {
+        let steps = Pipeline::standard(1).steps;
+        let mut rng = StdRng::seed_from_u64(4);
+        for (w, h) in [(60, 40), (20, 90), (5, 5)] {
+            let draw = Draw::new(&steps, (w, h), (48, 16), &mut rng);
+            let crop = draw.apply(&texture(w, h));
+            assert_eq!((crop.w(), crop.h()), (48, 16));
+        }
+        let steps = [Augmentation::RandomResizedCrop(RandomResizedCrop {
+            least_share: 1.0,
+            most_share: 1.0,
+            most_ratio: 1.0,
+        })];
+        // All of a picture that has the ratio of the crop, bit for bit.
+        let whole = Draw::new(&steps, (48, 16), (48, 16), &mut rng);
+        assert_eq!(whole.apply(&texture(48, 16)), texture(48, 16));
     }
 
     #[test]

@@ -43,18 +43,18 @@ impl Map {
     }
 }
 
-/// Finds a random place for a crop of `px` pixels a side: the center from which the map stays
+/// Finds a random place for a crop, given by width and height: the center from which the map stays
 /// within `w` x `h` pixels. A map that reaches too far for any place is made to reach less far.
 pub(super) fn place(
     map: Map,
-    w: usize,
-    h: usize,
-    px: usize,
+    (w, h): (usize, usize),
+    (crop_w, crop_h): (usize, usize),
     rng: &mut impl Rng,
 ) -> (Map, [f64; 2]) {
     // From the center of the crop to the centers of its outermost pixels.
-    let half = (px - 1) as f64 / 2.0;
-    let reach = |map: Map, axis: usize| half * (map.right[axis].abs() + map.down[axis].abs());
+    let half = [crop_w, crop_h].map(|side| (side - 1) as f64 / 2.0);
+    let reach =
+        |map: Map, axis: usize| half[0] * map.right[axis].abs() + half[1] * map.down[axis].abs();
     let room = [w, h].map(|side| (side - 1) as f64);
     let shrink = [0, 1].map(|axis| match 2.0 * reach(map, axis) {
         needed if needed > room[axis] => room[axis] / needed,
@@ -78,12 +78,17 @@ pub(super) fn place(
     (map, center)
 }
 
-/// The crop of `px` pixels a side that the map reads around `center`.
+/// The crop of `w` x `h` pixels that the map reads around `center`.
 ///
 /// Cubic (Catmull-Rom), which keeps points of light sharp; where the map skips pixels, several
 /// samples are averaged for each one of the crop.
-pub(super) fn sample(picture: &Picture, map: Map, center: [f64; 2], px: usize) -> Picture {
-    let half = (px - 1) as f64 / 2.0;
+pub(super) fn sample(
+    picture: &Picture,
+    map: Map,
+    center: [f64; 2],
+    (w, h): (usize, usize),
+) -> Picture {
+    let half = [w, h].map(|side| (side - 1) as f64 / 2.0);
     let stride = f64::max(
         map.right[0].hypot(map.right[1]),
         map.down[0].hypot(map.down[1]),
@@ -91,13 +96,13 @@ pub(super) fn sample(picture: &Picture, map: Map, center: [f64; 2], px: usize) -
     // A stride a little over one is not worth four times the work.
     let grid = (stride - 0.1).ceil().clamp(1.0, 8.0) as usize;
     let within = |index: usize| (index as f64 + 0.5) / grid as f64 - 0.5;
-    let mut rgb = Vec::with_capacity(3 * px * px);
-    for y in 0..px {
-        for x in 0..px {
+    let mut rgb = Vec::with_capacity(3 * w * h);
+    for y in 0..h {
+        for x in 0..w {
             let mut sum = [0.0; 3];
             for index in 0..grid * grid {
-                let x = x as f64 - half + within(index % grid);
-                let y = y as f64 - half + within(index / grid);
+                let x = x as f64 - half[0] + within(index % grid);
+                let y = y as f64 - half[1] + within(index / grid);
                 let [offset_x, offset_y] = map.at(x, y);
                 let color = cubic(picture, center[0] + offset_x, center[1] + offset_y);
                 sum = [0, 1, 2].map(|channel| sum[channel] + color[channel]);
@@ -107,7 +112,7 @@ pub(super) fn sample(picture: &Picture, map: Map, center: [f64; 2], px: usize) -
             rgb.extend(sum.map(|value| (value / samples).round() as u8));
         }
     }
-    Picture::new(px, px, rgb)
+    Picture::new(w, h, rgb)
 }
 
 /// The color between pixels; beyond the border the outermost pixels go on.
@@ -186,12 +191,12 @@ mod tests {
     #[test]
     fn a_quarter_turn_moves_pixels_and_changes_none() {
         let picture = texture(5, 5);
-        let turned = sample(&picture, QUARTER_TURN, [2.0, 2.0], 5);
+        let turned = sample(&picture, QUARTER_TURN, [2.0, 2.0], (5, 5));
         for (x, y) in [(0, 0), (4, 0), (3, 1), (2, 2)] {
             assert_eq!(turned.pixel(x, y), picture.pixel(4 - y, x), "{x},{y}");
         }
         let again = QUARTER_TURN.then(QUARTER_TURN);
-        let half = sample(&picture, again, [2.0, 2.0], 5);
+        let half = sample(&picture, again, [2.0, 2.0], (5, 5));
         assert_eq!(half.pixel(0, 1), picture.pixel(4, 3));
     }
 
@@ -205,8 +210,8 @@ mod tests {
                 right: [cosine * stride, sine * stride],
                 down: [-sine * stride, cosine * stride],
             };
-            let (map, center) = place(map, 50, 40, 30, &mut rng);
-            for (x, y) in [(-14.5, -14.5), (14.5, -14.5), (-14.5, 14.5), (14.5, 14.5)] {
+            let (map, center) = place(map, (50, 40), (30, 21), &mut rng);
+            for (x, y) in [(-14.5, -10.0), (14.5, -10.0), (-14.5, 10.0), (14.5, 10.0)] {
                 let offset = map.at(x, y);
                 for (axis, side) in [50.0, 40.0].into_iter().enumerate() {
                     let at = center[axis] + offset[axis];
@@ -230,7 +235,7 @@ mod tests {
             }
         };
         let board = Picture::new(64, 64, (0..64 * 64).flat_map(|i| [byte(i); 3]).collect());
-        let far = sample(&board, Map::scale(4.0, 4.0), [31.5, 31.5], 16);
+        let far = sample(&board, Map::scale(4.0, 4.0), [31.5, 31.5], (16, 16));
         for value in far.rgb() {
             assert!((110..=145).contains(value), "{value}");
         }

@@ -136,7 +136,7 @@ fn read(path: &Path, px: usize) -> Result<Picture, DataError> {
 }
 
 /// The picture itself, or the pictures in a folder by name.
-fn pictures_at(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn pictures_at(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -162,7 +162,8 @@ fn pictures_at(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(pictures)
 }
 
-fn caption_of(picture: &Path) -> Result<Option<String>, DataError> {
+/// What is written beside a picture.
+pub(super) fn caption_of(picture: &Path) -> Result<Option<String>, DataError> {
     let path = picture.with_extension("txt");
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),

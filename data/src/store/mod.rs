@@ -1,4 +1,4 @@
-//! Tokens and text states on disk, so that the encoders run once and not in every epoch.
+//! Tokens and texts on disk, so that the encoders run once and not in every epoch.
 //!
 //! A store is a folder: `store.json` says what is in it, `tokens.bin` holds one record for each
 //! crop of a picture, `texts.bin` one for each caption. Records of a file are all of one size, so
@@ -17,12 +17,16 @@
 //! | tokens, rows of frames | 2 each |
 //! | CRC-32 of all before | 4 |
 //!
-//! A record of `texts.bin` is the states, 4 bytes for each number, and their CRC-32.
+//! A record of `texts.bin` is the text and its CRC-32. A text is what a frozen tower has made of it,
+//! states of 4 bytes for each number, or the ids that a tower which is still learning reads, 2 bytes
+//! each.
 
 mod read;
+mod text;
 mod write;
 
 pub use self::read::{TokenSample, TokenStore};
+pub use self::text::{Text, TextSpec};
 pub use self::write::TokenWriter;
 
 use crate::DataError;
@@ -34,7 +38,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Changes when the files change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Where the number of a text would be, if there were one.
 const NO_TEXT: u32 = u32::MAX;
 /// Bytes of a token record before its tokens.
@@ -48,10 +52,16 @@ pub struct StoreSpec {
     pub fingerprint: String,
     /// Frames, rows and columns of tokens of a record.
     pub tokens: [usize; 3],
-    /// Length and width of text states; none where captions are not stored.
-    pub text: Option<[usize; 2]>,
+    /// What is kept of captions; none where they are not stored.
+    pub text: Option<TextSpec>,
     /// Records of each picture, which are different crops of it.
     pub crops: usize,
+}
+
+/// What the first file of any store has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 /// The first file of a store.
@@ -69,18 +79,12 @@ impl StoreSpec {
         self.tokens.iter().product()
     }
 
-    /// Numbers of one text.
-    #[must_use]
-    pub fn n_states(&self) -> usize {
-        self.text.map_or(0, |[length, width]| length * width)
-    }
-
     fn token_bytes(&self) -> usize {
         HEAD_BYTES + 2 * self.n_tokens() + CRC_BYTES
     }
 
     fn text_bytes(&self) -> usize {
-        4 * self.n_states() + CRC_BYTES
+        self.text.map_or(0, TextSpec::bytes) + CRC_BYTES
     }
 }
 
@@ -92,8 +96,8 @@ impl fmt::Display for StoreSpec {
             "encoder {}, {f}x{h}x{w} tokens",
             self.fingerprint
         )?;
-        if let Some([length, width]) = self.text {
-            write!(formatter, ", texts of {length}x{width}")?;
+        if let Some(text) = self.text {
+            write!(formatter, ", texts of {text}")?;
         }
         write!(formatter, ", {} crops", self.crops)
     }
@@ -119,18 +123,21 @@ fn read_head(folder: &Path) -> Result<Option<StoreSpec>, DataError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(DataError::Read { path, source }),
     };
-    let head: Head = serde_json::from_str(&text).map_err(|error| DataError::Line {
+    let damaged = |error: serde_json::Error| DataError::Line {
         path: path.clone(),
         line: error.line(),
         source: error.into(),
-    })?;
-    if head.version != VERSION {
+    };
+    // First: what another version says of its contents may not be understood.
+    let Version { version } = serde_json::from_str(&text).map_err(damaged)?;
+    if version != VERSION {
         return Err(DataError::OtherTokens {
             path,
-            found: format!("version {}", head.version),
+            found: format!("version {version}"),
             expected: format!("version {VERSION}"),
         });
     }
+    let head: Head = serde_json::from_str(&text).map_err(damaged)?;
     Ok(Some(head.spec))
 }
 

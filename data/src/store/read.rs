@@ -1,6 +1,8 @@
 //! Reading from a store.
 
-use super::{StoreSpec, checked, head_path, length_of, parts, read_head, texts_path, tokens_path};
+use super::{
+    StoreSpec, Text, checked, head_path, length_of, parts, read_head, texts_path, tokens_path,
+};
 use crate::DataError;
 use crate::lock::Lock;
 use burn::data::dataset::{Dataset, DatasetError};
@@ -18,8 +20,8 @@ pub struct TokenSample {
     pub crop: usize,
     /// Its tokens, rows of frames: `f * h * w` of them.
     pub tokens: Vec<u16>,
-    /// The states of its text, `t * d` numbers.
-    pub text: Option<Vec<f32>>,
+    /// Its text, of the kind and size that the store has.
+    pub text: Option<Text>,
 }
 
 /// A store that is read from, by any number of processes and threads, while nobody writes to it.
@@ -112,15 +114,12 @@ impl TokenStore {
         })
     }
 
-    fn text(&self, index: usize) -> Result<Vec<f32>, DataError> {
-        if index >= self.texts.records {
-            return Err(self.texts.damaged(index));
-        }
-        let states = checked(self.texts.get(index)).ok_or_else(|| self.texts.damaged(index))?;
-        let states = states.chunks_exact(4);
-        Ok(states
-            .map(|it| f32::from_le_bytes([it[0], it[1], it[2], it[3]]))
-            .collect())
+    fn text(&self, index: usize) -> Result<Text, DataError> {
+        // A picture with a text in a store without texts is damage of the same kind.
+        let spec = self.spec.text.filter(|_| index < self.texts.records);
+        let spec = spec.ok_or_else(|| self.texts.damaged(index))?;
+        let text = checked(self.texts.get(index)).ok_or_else(|| self.texts.damaged(index))?;
+        Ok(spec.read(text))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Filling a store.
 
 use super::{
-    NO_TEXT, Parts, StoreSpec, length_of, parts, read_head, texts_path, tokens_path, write_head,
+    NO_TEXT, StoreSpec, Text, checked, length_of, parts, read_head, texts_path, tokens_path,
+    write_head,
 };
 use crate::DataError;
 use crate::lock::Lock;
@@ -82,11 +83,11 @@ impl TokenWriter {
         self.last_key
     }
 
-    /// Adds the crops of a picture, and the states of its text if it has one.
+    /// Adds the crops of a picture, and its text if it has one.
     ///
     /// # Shapes
     ///
-    /// Each crop has `f * h * w` tokens, the text `t * d` numbers.
+    /// Each crop has `f * h * w` tokens, the text `t * d` states or `t` ids.
     ///
     /// # Errors
     ///
@@ -94,24 +95,20 @@ impl TokenWriter {
     ///
     /// # Panics
     ///
-    /// If the number of crops or a length is not that of the store.
+    /// If the number of crops, a length or the kind of the text is not that of the store.
     pub fn append(
         &mut self,
         key: u64,
         crops: &[&[u16]],
-        text: Option<&[f32]>,
+        text: Option<&Text>,
     ) -> Result<(), DataError> {
         assert_eq!(crops.len(), self.spec.crops, "crops of a picture");
         let number = match text {
             None => NO_TEXT,
-            Some(states) => {
-                assert!(self.spec.text.is_some(), "a store without texts");
-                assert_eq!(states.len(), self.spec.n_states(), "states of a text");
-                let bytes = states
-                    .iter()
-                    .flat_map(|state| state.to_le_bytes())
-                    .collect();
-                self.texts.append(with_crc(bytes))?;
+            Some(text) => {
+                let fits = self.spec.text.is_some_and(|spec| spec.fits(text));
+                assert!(fits, "a text of another kind or size than {}", self.spec);
+                self.texts.append(with_crc(text.to_bytes()))?;
                 u32::try_from(self.texts.records - 1).expect("fewer texts than that fit on a disk")
             }
         };
@@ -148,40 +145,70 @@ fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// Cuts off, at the end of both files, what is not a whole picture. Gives the last key.
 fn cut_torn(spec: &StoreSpec, tokens: &mut End, texts: &mut End) -> Result<Option<u64>, DataError> {
-    let texts_there = texts.records;
-    let mut record = Vec::new();
     let mut pictures = tokens.records / spec.crops;
-    // A whole picture has all its crops, and its text is in the other file.
-    let last = 'pictures: loop {
+    let (last, texts_used) = loop {
         if pictures == 0 {
-            break None;
+            break (None, 0);
         }
-        let mut last = None;
-        for crop in 0..spec.crops {
-            tokens.read((pictures - 1) * spec.crops + crop, &mut record)?;
-            let whole = parts(&record).filter(|it| {
-                it.crop as usize == crop && it.text.is_none_or(|text| (text as usize) < texts_there)
-            });
-            let Some(Parts { key, .. }) = whole else {
-                pictures -= 1;
-                continue 'pictures;
-            };
-            last = Some(key);
+        let Some(key) = whole_picture(spec, tokens, pictures - 1)? else {
+            pictures -= 1;
+            continue;
+        };
+        // The last picture may have no text while the disk has lost one of a picture before it.
+        match last_text(spec, tokens, pictures)? {
+            None => break (Some(key), 0),
+            Some((_, text)) if is_whole(texts, text)? => break (Some(key), text + 1),
+            Some((picture, _)) => pictures = picture,
         }
-        break last;
     };
-    // The last text in use, which a picture without one does not tell.
-    let mut texts_used = 0;
-    for picture in (0..pictures).rev() {
-        tokens.read(picture * spec.crops, &mut record)?;
-        if let Some(text) = parts(&record).and_then(|parts| parts.text) {
-            texts_used = text as usize + 1;
-            break;
-        }
-    }
     tokens.cut(pictures * spec.crops)?;
     texts.cut(texts_used)?;
     Ok(last)
+}
+
+/// The key of a picture; nothing if one of its crops is damaged.
+fn whole_picture(
+    spec: &StoreSpec,
+    tokens: &mut End,
+    picture: usize,
+) -> Result<Option<u64>, DataError> {
+    let (mut record, mut key) = (Vec::new(), None);
+    for crop in 0..spec.crops {
+        tokens.read(picture * spec.crops + crop, &mut record)?;
+        key = parts(&record)
+            .filter(|it| it.crop as usize == crop)
+            .map(|it| it.key);
+        if key.is_none() {
+            break;
+        }
+    }
+    Ok(key)
+}
+
+/// The last of the first `pictures` that has a text, and that text.
+fn last_text(
+    spec: &StoreSpec,
+    tokens: &mut End,
+    pictures: usize,
+) -> Result<Option<(usize, usize)>, DataError> {
+    let mut record = Vec::new();
+    for picture in (0..pictures).rev() {
+        tokens.read(picture * spec.crops, &mut record)?;
+        if let Some(text) = parts(&record).and_then(|parts| parts.text) {
+            return Ok(Some((picture, text as usize)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a record is there with the bytes that were written.
+fn is_whole(file: &mut End, record: usize) -> Result<bool, DataError> {
+    if record >= file.records {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    file.read(record, &mut bytes)?;
+    Ok(checked(&bytes).is_some())
 }
 
 impl End {
