@@ -9,10 +9,9 @@ use burn::train::Learner;
 use nuwa_data::Picture;
 use nuwa_model::error::Error;
 use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
-use nuwa_model::render::{Decoding, Renderer, RendererConfig, TokenGrid, pnar};
+use nuwa_model::render::{Decoding, Renderer, TokenGrid};
 use nuwa_model::vqgan::Vqgan;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::config::OneShotConfig;
@@ -20,7 +19,7 @@ use super::crops::Crops;
 use super::run::{Job, KeepTimer};
 use super::{Progress, Watch};
 use crate::adam::Adam;
-use crate::render::{Masks, RenderBatch, RenderTask, render_and_optimize};
+use crate::render::{RenderBatch, RenderTask, draw_masks, render_and_optimize};
 use crate::schedule::{Clock, WarmupLinear};
 use crate::vqgan::codebook::codes_on_host;
 
@@ -144,20 +143,4 @@ impl Source<'_> {
             ..RenderBatch::new(tokens, Arc::new(route))
         }
     }
-}
-
-/// Draws what P-NAR hides: a share cos(πu/2) of each patch, u drawn per picture (page §4, §9.6).
-fn draw_masks(config: &RendererConfig, b: usize, n: usize, rng: &mut StdRng) -> Masks {
-    let m = config.tokens_per_patch();
-    let counts: Vec<usize> = (0..b)
-        .map(|_| pnar::training_count(rng.random_range(0.0..1.0), m))
-        .collect();
-    let mut mask = |count: usize| {
-        let mut mask: Vec<bool> = (0..m).map(|place| place < count).collect();
-        mask.shuffle(rng);
-        mask
-    };
-    (0..n)
-        .map(|_| counts.iter().flat_map(|&count| mask(count)).collect())
-        .collect()
 }

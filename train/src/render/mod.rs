@@ -1,15 +1,25 @@
 //! Stage two: the renderer, trained by render-and-optimize.
 
 mod batch;
+mod config;
+mod keeper;
+mod loader;
 mod loss;
 mod optimize;
+mod run;
+mod silent;
+mod source;
 mod strategy;
 mod task;
+mod watch;
 
 pub use batch::{Masks, RenderBatch, Text};
+pub use config::{RenderRunConfig, RenderTrainingConfig};
 pub use loss::patch_loss;
 pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};
-pub use strategy::{RenderAndOptimize, Update};
+pub use run::{RenderJob, RenderOutcome, run};
+pub(crate) use source::draw_masks;
+pub use strategy::{RenderAndOptimize, Update, Watch};
 pub use task::{PatchItem, PatchOutput, RenderTask};
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct RenderAndOptimize {
     device: Device,
     clock: Arc<Clock>,
     updates: u64,
-    watch: Arc<dyn Fn(&Update) + Send + Sync>,
+    watch: Arc<dyn Watch>,
     failure: Arc<Mutex<Option<NotFinitePatch>>>,
 }
 
@@ -41,6 +41,17 @@ pub struct Update<'a> {
     pub task: &'a RenderTask,
 }
 
+/// Hears of what happens while the strategy trains.
+pub trait Watch: Send + Sync {
+    /// An update was made.
+    fn updated(&self, _update: &Update) {}
+    /// The learner is about to hand out its checkpoint after so many updates.
+    fn checkpointing(&self, _updates: u64) {}
+}
+
+/// Nobody hears of it.
+impl Watch for () {}
+
 impl RenderAndOptimize {
     /// Gives the strategy on one device.
     pub fn new(device: Device, clock: Arc<Clock>) -> Self {
@@ -48,7 +59,7 @@ impl RenderAndOptimize {
             device: device.autodiff(),
             clock,
             updates: 0,
-            watch: Arc::new(|_| ()),
+            watch: Arc::new(()),
             failure: Arc::default(),
         }
     }
@@ -60,10 +71,10 @@ impl RenderAndOptimize {
         self
     }
 
-    /// Tells of every update.
+    /// Tells what happens.
     #[must_use]
-    pub fn watched(mut self, watch: impl Fn(&Update) + Send + Sync + 'static) -> Self {
-        self.watch = Arc::new(watch);
+    pub fn watched(mut self, watch: Arc<dyn Watch>) -> Self {
+        self.watch = watch;
         self
     }
 
@@ -108,6 +119,7 @@ impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
             let sound = interrupter.error().is_none() && self.failure().is_none();
             if let Some(checkpointer) = checkpointer.as_mut().filter(|_| sound) {
                 interrupter.fail_on_error(events.flush());
+                self.watch.checkpointing(updates);
                 checkpointer.checkpoint(&learner, updates as usize, &components.event_store);
             }
             if let Some(early_stopping) = &mut early_stopping
@@ -157,7 +169,7 @@ impl RenderAndOptimize {
                 let item = TrainingItem::new(item, progress.clone(), iteration, Some(rate.clone()));
                 let event = LearnerEvent::ProcessedItem(item);
                 interrupter.fail_on_error(events.process_train(event));
-                (self.watch)(&Update {
+                self.watch.updated(&Update {
                     updates: *updates,
                     patch,
                     rate: rate.base(),

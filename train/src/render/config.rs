@@ -1,0 +1,190 @@
+//! The numbers of a training of stage two; written to the run as they were used.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nuwa_data::store::{StoreSpec, TextSpec};
+use nuwa_model::clip::ClipTextConfig;
+use nuwa_model::preset::{Preset, Size};
+use nuwa_model::render::RendererConfig;
+use serde::{Deserialize, Serialize};
+
+use super::source::Source;
+
+/// Everything a training of stage two depends on, besides the tokens themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenderRunConfig {
+    /// Seed of initial weights, sample order, orders and everything that is drawn.
+    pub seed: u64,
+    /// Folder of the token store.
+    pub tokens: PathBuf,
+    /// The renderer.
+    pub renderer: RendererConfig,
+    /// The text tower that learns with it, if the store has token ids.
+    pub tower: Option<ClipTextConfig>,
+    /// How it is trained. Painting reads the label smoothing here.
+    pub stage_two: RenderTrainingConfig,
+}
+
+/// How a renderer is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenderTrainingConfig {
+    /// Records per update.
+    pub batch: usize,
+    /// Most records whose graph is in memory at a time; 0 is all of them (gradient accumulation).
+    pub part: usize,
+    /// Optimizer updates: patches of a record times batches.
+    pub updates: u64,
+    /// Peak learning rate.
+    pub peak_rate: f64,
+    /// Share of the updates that warm up.
+    pub warmup: f64,
+    /// Label smoothing ε.
+    pub smoothing: f64,
+    /// Largest norm of all gradients together; 0 is any.
+    pub clip: f64,
+    /// Decay of the averaged weights that are painted with; 0 paints with the last ones.
+    pub average: f64,
+    /// Share of the captions that are left out, for guidance.
+    pub caption_dropout: f64,
+    /// ours: share of the tokens that the renderer sees wrong, against drift; 0 is the papers'.
+    pub corruption: f64,
+    /// Updates between two checkpoints, rounded up to whole batches.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept, besides the best one.
+    pub keep: usize,
+    /// Updates between two lines of the log.
+    pub log_every: u64,
+}
+
+impl RenderRunConfig {
+    /// Gives a preset's numbers for a store (\[P\] Tab. 1): as many epochs as the papers train, and
+    /// no more records per update than the store has.
+    ///
+    /// ours: `tiny` takes 8 records per update and a rate of 5e-4, for machines without a GPU; all
+    /// sizes clip gradients at norm 1 and average weights, of which the papers say nothing.
+    ///
+    /// # Errors
+    /// When the store does not fit the preset.
+    pub fn new(
+        preset: Preset,
+        size: Size,
+        tokens: &Path,
+        spec: &StoreSpec,
+        n_records: usize,
+    ) -> Result<Self, String> {
+        let recipe = preset.recipe(size);
+        let mut renderer = recipe.renderer;
+        let tiny = size == Size::Tiny;
+        renderer.d_text = match spec.text {
+            None => None,
+            Some(TextSpec::States { width, .. }) => Some(width),
+            Some(TextSpec::Ids { .. }) => Some(TOWER_WIDTH),
+        };
+        let tower = match spec.text {
+            Some(TextSpec::Ids { length }) => Some(ClipTextConfig {
+                hidden_size: TOWER_WIDTH,
+                intermediate_size: 4 * TOWER_WIDTH,
+                num_hidden_layers: 2,
+                num_attention_heads: TOWER_WIDTH / 64,
+                vocab_size: ClipTextConfig::vit_b32().vocab_size,
+                max_position_embeddings: length,
+            }),
+            _ => None,
+        };
+        let grid = Source::grid(spec.tokens, renderer.patch)?;
+        let most = if tiny { 8 } else { recipe.batch };
+        let batch = most.min(n_records.max(1));
+        let batches = (recipe.epochs * n_records).div_ceil(batch) as u64;
+        let n_patches = (grid.f * grid.h * grid.w) as u64;
+        Ok(Self {
+            seed: 0,
+            tokens: tokens.to_owned(),
+            renderer,
+            tower,
+            stage_two: RenderTrainingConfig {
+                batch,
+                part: 0,
+                updates: batches * n_patches,
+                peak_rate: if tiny { 5e-4 } else { recipe.peak_rate },
+                warmup: recipe.warmup,
+                smoothing: 0.0,
+                clip: 1.0,
+                average: 0.999,
+                caption_dropout: if spec.text.is_some() { 0.1 } else { 0.0 },
+                corruption: 0.0,
+                checkpoint_every: 500,
+                keep: 2,
+                log_every: n_patches,
+            },
+        })
+    }
+
+    /// Reads the config of a run.
+    ///
+    /// # Errors
+    /// When there is none, or it is not that of a stage-two training.
+    pub fn of_run(run: &Path) -> anyhow::Result<Self> {
+        let path = run.join("run.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let understood =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
+        understood.with_context(|| path.display().to_string())
+    }
+
+    /// Names the first thing that cannot work with a store, or nothing.
+    pub fn problem(&self, spec: &StoreSpec) -> Option<String> {
+        let stage = &self.stage_two;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let (d_text, tower) = (self.renderer.d_text, self.tower.as_ref());
+        let checks = [
+            (stage.batch == 0, "stage_two.batch must be at least 1"),
+            (stage.updates == 0, "stage_two.updates must be at least 1"),
+            (
+                stage.checkpoint_every == 0 || stage.log_every == 0,
+                "stage_two.checkpoint_every and log_every must be at least 1",
+            ),
+            (
+                ![
+                    stage.smoothing,
+                    stage.average,
+                    stage.caption_dropout,
+                    stage.corruption,
+                    stage.warmup,
+                ]
+                .into_iter()
+                .all(share),
+                "shares of stage_two must be at least 0 and below 1",
+            ),
+            (stage.clip < 0.0, "stage_two.clip must not be negative"),
+            (
+                stage.caption_dropout > 0.0 && spec.text.is_none(),
+                "stage_two.caption_dropout: the store has no captions",
+            ),
+            (
+                d_text.is_some() != spec.text.is_some(),
+                "renderer.d_text: the renderer reads captions if and only if the store has some",
+            ),
+            (
+                tower.is_some() != matches!(spec.text, Some(TextSpec::Ids { .. })),
+                "tower: a text tower learns if and only if the store has token ids",
+            ),
+            (
+                tower.is_some_and(|tower| Some(tower.hidden_size) != d_text),
+                "renderer.d_text must be tower.hidden_size",
+            ),
+        ];
+        let broken = checks
+            .into_iter()
+            .find_map(|(broken, text)| broken.then_some(text));
+        let broken = self.renderer.problem().or(broken).map(str::to_owned);
+        let tower = || tower.and_then(|tower| tower.check().err());
+        let grid = || Source::grid(spec.tokens, self.renderer.patch).err();
+        broken.or_else(tower).or_else(grid)
+    }
+}
+
+/// Width of a text tower that learns with a tiny renderer.
+const TOWER_WIDTH: usize = 128;

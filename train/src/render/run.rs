@@ -1,0 +1,238 @@
+//! A training of stage two from its folder to its weights: made, gone on with, finished.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use nuwa_data::dataset::{Deck, TokenBatches};
+use nuwa_data::store::{self, TextSpec, TokenStore};
+use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::clip::{ClipText, ClipTokenizer};
+use nuwa_model::render::Renderer;
+
+use super::config::RenderRunConfig;
+use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
+use super::loader::{Loader, Nothing};
+use super::silent::Silent;
+use super::source::Source;
+use super::strategy::RenderAndOptimize;
+use super::task::RenderTask;
+use super::watch::RunWatch;
+use crate::adam::Adam;
+use crate::checkpoints::Checkpoints;
+use crate::log::{Log, Screen};
+use crate::materialize::materialize;
+use crate::schedule::{Budget, Clock, WarmupLinear};
+
+/// Where the checkpoints of a run are.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// What a training is about.
+#[derive(Debug)]
+pub struct RenderJob<'a> {
+    /// Its numbers.
+    pub config: &'a RenderRunConfig,
+    /// Its folder; `vqgan` is there already.
+    pub run: &'a Path,
+    /// Its tokens.
+    pub store: TokenStore,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Set when it is to end after the picture at hand.
+    pub stop: Arc<AtomicBool>,
+    /// What people see.
+    pub screen: Screen,
+}
+
+/// What a training came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderOutcome {
+    /// Updates of the whole run.
+    pub updates: u64,
+    /// Mean loss of the last batch.
+    pub loss: Option<f64>,
+    /// Seconds of this process.
+    pub seconds: f64,
+    /// Share of the time that was spent waiting for data.
+    pub waited: f64,
+    /// Whether there is more to do.
+    pub stopped: bool,
+}
+
+/// Trains until the config's updates are made or `stop` is set, from the newest whole checkpoint if
+/// the run has one, and writes `renderer` (and `text`) to the run.
+///
+/// # Errors
+/// When the run cannot be read or written, or a gradient is not finite; checkpoints stay.
+pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
+    let began = Instant::now();
+    let config = job.config;
+    let stage = &config.stage_two;
+    let n_patches =
+        Source::grid(job.store.spec().tokens, config.renderer.patch).map_err(anyhow::Error::msg)?;
+    let n_patches = (n_patches.f * n_patches.h * n_patches.w) as u64;
+    let checkpoints = Checkpoints::new(&job.run.join(CHECKPOINTS), stage.keep);
+    let newest = checkpoints.newest(|folder, error| {
+        let line = format!(
+            "{} is damaged ({error:#}); an older checkpoint is taken",
+            folder.display()
+        );
+        job.screen.say(&line);
+    })?;
+    let clock = Arc::new(Clock::start(Budget::Steps(stage.updates as usize)));
+    let mut learner = first_learner(config, job.device, &clock);
+    let place = match &newest {
+        Some(checkpoint) => restore(&mut learner, checkpoint)?,
+        None => Place {
+            updates: 0,
+            batches: 0,
+            average: None,
+        },
+    };
+    let average = (stage.average > 0.0).then(|| {
+        let weights = learner.model().valid();
+        match place.average {
+            Some(record) => weights.load_record(record),
+            None => weights,
+        }
+    });
+    let log = Log::open(job.run, place.updates)?;
+    let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
+    let loader = Arc::new(Loader::new(source(&job)?, stretch, place.batches));
+    let keeper = Arc::new(Keeper::new(checkpoints));
+    let interrupter = Interrupter::new();
+    let watch = Arc::new(RunWatch::new(
+        config,
+        place.updates,
+        average,
+        log,
+        job.screen,
+        loader.clone(),
+        keeper.clone(),
+        (job.stop.clone(), interrupter.clone()),
+    ));
+    let strategy = Arc::new(
+        RenderAndOptimize::new(job.device.clone(), clock)
+            .from(place.updates)
+            .watched(watch.clone()),
+    );
+    let mut task = learner.model().valid();
+    if place.updates < stage.updates {
+        let inbox = || Inbox(keeper.clone());
+        let result = SupervisedTraining::new(job.run, loader.clone(), Arc::new(Nothing))
+            .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
+            .with_custom_checkpointers(inbox(), inbox(), inbox())
+            .with_checkpointing_strategy(WhenAsked)
+            .with_interrupter(interrupter)
+            .with_application_logger(None)
+            .with_metric_logger(Silent)
+            .renderer(Box::new(Silent))
+            .num_epochs(usize::MAX)
+            .launch(learner);
+        if let Some(error) = strategy.failure() {
+            let at = watch.updates() + 1;
+            return Err(error).with_context(|| format!("update {at} was not made"));
+        }
+        if let Some(error) = result.error {
+            bail!("{error}");
+        }
+        watch.result()?;
+        task = result.model.valid();
+    }
+    let updates = watch.updates();
+    save(config, job.run, watch.average().unwrap_or(task))?;
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(RenderOutcome {
+        updates,
+        loss: watch.last_loss(),
+        seconds,
+        waited: loader.waited().as_secs_f64() / seconds,
+        stopped: updates < stage.updates && job.stop.load(Ordering::Relaxed),
+    })
+}
+
+fn first_learner(
+    config: &RenderRunConfig,
+    device: &Device,
+    clock: &Arc<Clock>,
+) -> Learner<RenderTask> {
+    device.seed(config.seed);
+    let device = device.clone().autodiff();
+    let stage = &config.stage_two;
+    let renderer = materialize(config.renderer.init(&device));
+    let tower = config
+        .tower
+        .as_ref()
+        .map(|tower| materialize(tower.init(&device)));
+    let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing)
+        .with_text(tower)
+        .with_clip((stage.clip > 0.0).then_some(stage.clip))
+        .with_part((stage.part > 0).then_some(stage.part));
+    let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
+    Learner::new(task, Adam::default().init(), schedule)
+}
+
+fn source(job: &RenderJob) -> anyhow::Result<Source> {
+    let (config, stage) = (job.config, &job.config.stage_two);
+    let spec = job.store.spec();
+    let nothing = match spec.text {
+        None => None,
+        Some(TextSpec::Ids { .. }) => {
+            let ids = ClipTokenizer::new().tokenize("");
+            Some(store::Text::Ids(ids.iter().map(|&id| id as u16).collect()))
+        }
+        Some(TextSpec::States { .. }) => {
+            let folder = job.run.join("text");
+            let (tower, _, _) = checkpoint::load::<ClipText>(&folder, job.device)?;
+            let states = tower.forward(ClipTokenizer::new().batch(&[""], job.device));
+            let states = states.into_data().convert::<f32>().try_to_vec();
+            Some(store::Text::States(states.expect("converted to f32")))
+        }
+    };
+    let n = job.store.n_records();
+    let store = TokenStore::open(&config.tokens, &spec.fingerprint)?;
+    Ok(Source {
+        batches: TokenBatches::new(store, Deck::new(n, config.seed), stage.batch),
+        renderer: config.renderer.clone(),
+        seed: config.seed,
+        caption_dropout: stage.caption_dropout,
+        corruption: stage.corruption,
+        nothing,
+        device: job.device.clone(),
+    })
+}
+
+/// Writes what is painted with.
+fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Result<()> {
+    let header = |kind| Header {
+        kind,
+        licence: "that of the pictures it was trained on".into(),
+        source: format!("trained on {}", config.tokens.display()),
+        notes: None,
+    };
+    let renderer: &Renderer = &task.renderer;
+    let (precision, folder) = (Precision::Half, run.join("renderer"));
+    checkpoint::save(
+        renderer,
+        &header(Kind::Renderer),
+        &config.renderer,
+        precision,
+        &folder,
+    )?;
+    if let (Some(tower), Some(architecture)) = (&task.text, &config.tower) {
+        let folder = run.join("text");
+        checkpoint::save(
+            tower,
+            &header(Kind::ClipText),
+            architecture,
+            precision,
+            &folder,
+        )?;
+    }
+    Ok(())
+}
