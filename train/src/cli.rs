@@ -17,6 +17,7 @@ use nuwa_model::render::Decoding;
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
 use crate::prepare::{self, PrepareArgs};
+use crate::render::{self, RenderArgs};
 use crate::tokenize::{self, TokenizeArgs};
 use crate::weights::{self, WeightsArgs};
 
@@ -37,6 +38,8 @@ enum Command {
     Prepare(PrepareArgs),
     /// Encode a dataset once and for all: tokens, and texts of captions.
     Tokenize(TokenizeArgs),
+    /// Train the renderer on a token store, or go on with a run.
+    Render(RenderArgs),
     /// Import, export and inspect weights.
     #[command(subcommand)]
     Weights(WeightsArgs),
@@ -108,6 +111,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::OneShot(args) => one_shot(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Tokenize(args) => tokenize::run(args),
+        Command::Render(args) => render::command(args),
         Command::Weights(args) => weights::run(args),
         Command::Config(args) => config(&args),
     };

@@ -1,5 +1,7 @@
-//! Configs by layers: the defaults, then `key=value` pairs over them. Keys that the defaults lack
-//! are refused.
+//! Configs by layers: the defaults, then a file, then `key=value` pairs over them. Keys that the
+//! defaults lack are refused.
+
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,18 +24,58 @@ pub fn overlay<C: Serialize + DeserializeOwned>(base: &C, pairs: &[String]) -> R
     toml::from_str(&text).map_err(|e| e.message().to_owned())
 }
 
+/// Lays a TOML file over a config; it holds only what differs.
+///
+/// # Errors
+/// Names the file, and the key that is unknown or the value that does not fit.
+pub fn lay_file<C: Serialize + DeserializeOwned>(base: &C, file: &Path) -> Result<C, String> {
+    let named = |error: String| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+    let layer: Table = toml::from_str(&text).map_err(|e| named(e.message().to_owned()))?;
+    let mut table = Table::try_from(base).map_err(|e| named(e.to_string()))?;
+    lay_table(&mut table, layer, "").map_err(named)?;
+    let text = toml::to_string(&table).map_err(|e| named(e.to_string()))?;
+    toml::from_str(&text).map_err(|e| named(e.message().to_owned()))
+}
+
+fn lay_table(table: &mut Table, layer: Table, within: &str) -> Result<(), String> {
+    for (key, value) in layer {
+        let whole = format!("{within}{key}");
+        let unknown = unknown(table, &key, &whole);
+        match (table.get_mut(&key), value) {
+            (None, _) => return Err(unknown),
+            (Some(Value::Table(table)), Value::Table(layer)) => {
+                lay_table(table, layer, &format!("{whole}."))?;
+            }
+            (Some(place @ Value::Float(_)), Value::Integer(n)) => *place = Value::Float(n as f64),
+            (Some(place), value) => *place = value,
+        }
+    }
+    Ok(())
+}
+
+/// Says that a key is unknown, and which one may have been meant.
+fn unknown(table: &Table, part: &str, whole: &str) -> String {
+    let near = |key: &&String| strsim::jaro_winkler(key, part);
+    let nearest = table.keys().max_by(|a, b| near(a).total_cmp(&near(b)));
+    match nearest.filter(|key| near(key) > 0.8) {
+        Some(key) => format!("unknown key {part:?} of {whole:?}; did you mean {key:?}?"),
+        None => {
+            let known: Vec<&str> = table.keys().map(String::as_str).collect();
+            format!(
+                "unknown key {part:?} of {whole:?}; there are {}",
+                known.join(", ")
+            )
+        }
+    }
+}
+
 fn find<'a>(table: &'a mut Table, key: &str) -> Result<&'a mut Value, String> {
-    let known: Vec<String> = table.keys().cloned().collect();
-    let unknown = |part: &str| {
-        format!(
-            "unknown key {part:?} of {key:?}; there are {}",
-            known.join(", ")
-        )
-    };
     let (first, rest) = key
         .split_once('.')
         .map_or((key, None), |(a, b)| (a, Some(b)));
-    let place = table.get_mut(first).ok_or_else(|| unknown(first))?;
+    let unknown = unknown(table, first, key);
+    let place = table.get_mut(first).ok_or(unknown)?;
     match (rest, place) {
         (None, place) => Ok(place),
         (Some(rest), Value::Table(table)) => find(table, rest),
@@ -81,7 +123,7 @@ mod tests {
     #[test]
     fn unknown_keys_and_wrong_values_are_named() {
         for (pair, part) in [
-            ("stage_two.bach=3", "bach"),
+            ("stage_two.bach=3", "did you mean \"batch\"?"),
             ("nothing=1", "nothing"),
             ("seed.x=1", "seed"),
             ("stage_two.batch=many", "usize"),
@@ -89,6 +131,36 @@ mod tests {
         ] {
             let error = lay(&[pair]).expect_err(pair);
             assert!(error.contains(part), "{pair}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_holds_what_differs_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("small.toml");
+        let lay = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            lay_file(&OneShotConfig::new(Decoding::Ar), &file)
+        };
+        let mut expected = OneShotConfig::new(Decoding::Ar);
+        (
+            expected.seed,
+            expected.stage_two.batch,
+            expected.stage_two.peak_rate,
+        ) = (7, 3, 1.0);
+        let found = lay("seed = 7\n[stage_two]\nbatch = 3\npeak_rate = 1");
+        assert_eq!(found, Ok(expected));
+        for (text, part) in [
+            (
+                "[stage_two]\nsmothing = 0.1",
+                "small.toml: unknown key \"smothing\" of \"stage_two.smothing\"; did you mean \"smoothing\"?",
+            ),
+            ("weather = 1", "there are"),
+            ("seed = \"x\"", "small.toml"),
+            ("seed =", "small.toml"),
+        ] {
+            let error = lay(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

@@ -25,7 +25,8 @@ use serde_json::{Map, Value, json};
 pub use self::arguments::TokenizeArgs;
 use self::encoder::{FrameEncoder, TextEncoder};
 use self::folder::{SkipList, claim};
-use self::plan::{Plan, network_folder, vqgan_config};
+use self::plan::Plan;
+pub(crate) use self::plan::{network_folder, vqgan_config};
 use crate::vqgan::codebook::CodeUsage;
 
 /// Groups of pictures that may wait for the encoder.

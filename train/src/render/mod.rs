@@ -1,6 +1,7 @@
 //! Stage two: the renderer, trained by render-and-optimize.
 
 mod batch;
+mod command;
 mod config;
 mod keeper;
 mod loader;
@@ -14,6 +15,7 @@ mod task;
 mod watch;
 
 pub use batch::{Masks, RenderBatch, Text};
+pub use command::{RenderArgs, run as command};
 pub use config::{RenderRunConfig, RenderTrainingConfig};
 pub use loss::patch_loss;
 pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};

@@ -160,14 +160,14 @@ fn first_size(listing: &Listing, data: &Path) -> anyhow::Result<(usize, usize, u
 }
 
 /// Finds a network: in the folder itself, or under its name in the run that the folder is.
-pub(super) fn network_folder(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn network_folder(folder: &Path, name: &str) -> PathBuf {
     let inside = folder.join(name);
     let is_run = !folder.join(CONFIG_FILE).exists() && inside.join(CONFIG_FILE).exists();
     if is_run { inside } else { folder.to_owned() }
 }
 
 /// Reads how the VQGAN is built.
-pub(super) fn vqgan_config(folder: &Path) -> anyhow::Result<VqganConfig> {
+pub(crate) fn vqgan_config(folder: &Path) -> anyhow::Result<VqganConfig> {
     let config: VqganConfig = checkpoint::read_config(folder, Kind::Vqgan)?;
     config.check()?;
     Ok(config)

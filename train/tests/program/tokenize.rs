@@ -15,7 +15,7 @@ use nuwa_model::clip::{CONTEXT_LENGTH, ClipText, ClipTextConfig, ClipTokenizer};
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 use tempfile::TempDir;
 
-struct Place {
+pub(super) struct Place {
     folder: TempDir,
 }
 
@@ -30,7 +30,7 @@ fn header(kind: Kind) -> Header {
 
 impl Place {
     /// A folder with a run that holds a VQGAN of 2 pixels a token, and CLIP weights.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let place = Self { folder };
         place.vqgan("run/vqgan", 2);
@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// Makes other weights with each call.
-    fn vqgan(&self, name: &str, levels: usize) {
+    pub(super) fn vqgan(&self, name: &str, levels: usize) {
         let config = VqganConfig {
             ch: 32,
             multipliers: vec![1; levels],
@@ -63,12 +63,12 @@ impl Place {
         checkpoint::save(&vqgan, &header, &config, Precision::Full, &folder).expect("saved");
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Gives the program with words; one that starts with @ is a path in this folder.
-    fn command(&self, words: &str) -> Command {
+    pub(super) fn command(&self, words: &str) -> Command {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.path(name).into_os_string(),
             None => word.into(),
@@ -80,12 +80,12 @@ impl Place {
         command
     }
 
-    fn run(&self, words: &str) -> Output {
+    pub(super) fn run(&self, words: &str) -> Output {
         self.command(words).output().expect("the program starts")
     }
 
     /// Expects success; gives what the program says on both streams.
-    fn done(&self, words: &str) -> (String, String) {
+    pub(super) fn done(&self, words: &str) -> (String, String) {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{words}: {error}");
@@ -93,7 +93,7 @@ impl Place {
         (text, error)
     }
 
-    fn refused(&self, words: &str, code: i32, why: &str) {
+    pub(super) fn refused(&self, words: &str, code: i32, why: &str) {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words}: {error}");
@@ -108,7 +108,7 @@ impl Place {
         }
     }
 
-    fn picture(&self, name: &str, w: usize, h: usize, seed: usize) {
+    pub(super) fn picture(&self, name: &str, w: usize, h: usize, seed: usize) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("created");
         let wave = |i: usize| (128.0 + 100.0 * (i as f64 / (40.0 + seed as f64)).sin()) as u8;

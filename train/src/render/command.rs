@@ -1,0 +1,175 @@
+//! `nuwa-train render`: a run begun, or gone on with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use nuwa_data::store::TokenStore;
+use nuwa_model::checkpoint;
+use nuwa_model::device::{self, DeviceChoice};
+use nuwa_model::preset::{Preset, Size};
+use nuwa_model::vqgan::Vqgan;
+
+use super::config::RenderRunConfig;
+use super::run::{RenderJob, RenderOutcome};
+use crate::cli::Misuse;
+use crate::log::Screen;
+use crate::overlay::{lay_file, overlay};
+use crate::tokenize::{network_folder, vqgan_config};
+
+/// Arguments of `render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Folder of the run. With no --tokens, the run it holds goes on from its newest checkpoint.
+    run: PathBuf,
+    /// Begin a run on this token store.
+    #[arg(long, value_name = "STORE", requires = "vqgan")]
+    tokens: Option<PathBuf>,
+    /// The VQGAN that made the tokens: its weights, or a run that holds it; copied into the run.
+    #[arg(long, value_name = "DIR", requires = "tokens")]
+    vqgan: Option<PathBuf>,
+    /// CLIP's text tower, if the store has its states; copied into the run.
+    #[arg(long, value_name = "DIR", requires = "tokens")]
+    text: Option<PathBuf>,
+    /// Column of the papers' table: uighd, t2ihd, iahd or t2vhd.
+    #[arg(long, default_value = "uighd", requires = "tokens")]
+    preset: Preset,
+    /// tiny, base or large.
+    #[arg(long, default_value = "tiny", requires = "tokens")]
+    size: Size,
+    /// TOML with what shall differ from the preset.
+    #[arg(long, value_name = "FILE", requires = "tokens")]
+    config: Option<PathBuf>,
+    /// Change a number of the config, such as stage_two.batch=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "tokens")]
+    set: Vec<String>,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// No progress.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Trains the renderer that the arguments ask for.
+///
+/// # Errors
+/// When the arguments do not fit each other, the store or the run that is there; when files cannot
+/// be read or written; when a gradient is not finite.
+#[expect(clippy::print_stdout, reason = "the outcome is the result")]
+pub fn run(args: RenderArgs) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let (config, store) = match (&args.tokens, &args.vqgan) {
+        (Some(tokens), Some(vqgan)) => begin(&args, tokens, vqgan)?,
+        _ => {
+            let config = RenderRunConfig::of_run(&args.run)?;
+            let store = TokenStore::open(&config.tokens, &fingerprint(&args.run.join("vqgan"))?)?;
+            (config, store)
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    // The first signal ends after the picture at hand, so that a checkpoint is whole; the second
+    // does not wait. A second program in one process keeps the first handler.
+    let _ = ctrlc::set_handler(move || {
+        if on_signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    let job = RenderJob {
+        config: &config,
+        run: &args.run,
+        store,
+        device: &device,
+        stop,
+        screen: Screen::new(args.quiet, &device::description(&device)),
+    };
+    let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
+    println!("{}", summary(&outcome, &config, &args.run));
+    Ok(())
+}
+
+/// Writes a new run's config and what it takes from elsewhere.
+fn begin(
+    args: &RenderArgs,
+    tokens: &Path,
+    vqgan: &Path,
+) -> anyhow::Result<(RenderRunConfig, TokenStore)> {
+    let vqgan = network_folder(vqgan, "vqgan");
+    let store = TokenStore::open(tokens, &fingerprint(&vqgan)?)?;
+    let tokens = fs::canonicalize(tokens).with_context(|| tokens.display().to_string())?;
+    let (spec, n) = (store.spec(), store.n_records());
+    anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
+    let defaults =
+        RenderRunConfig::new(args.preset, args.size, &tokens, spec, n).map_err(Misuse)?;
+    let with_file = match &args.config {
+        Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
+        None => defaults,
+    };
+    let mut config = overlay(&with_file, &args.set).map_err(Misuse)?;
+    if let Some(tower) = &config.tower {
+        config.renderer.d_text = Some(tower.hidden_size);
+    }
+    config.renderer.n_codes = vqgan_config(&vqgan)?.n_codes;
+    if let Some(problem) = config.problem(spec) {
+        return Err(Misuse(problem).into());
+    }
+    if args.run.join("run.toml").exists() {
+        anyhow::bail!(
+            "{} holds a run already; without --tokens it goes on",
+            args.run.display()
+        );
+    }
+    copy(&vqgan, &args.run.join("vqgan"))?;
+    if let Some(text) = &args.text {
+        copy(&network_folder(text, "text"), &args.run.join("text"))?;
+    }
+    // The config comes last: a folder that has one is a run with all it needs.
+    let path = args.run.join("run.toml");
+    let partial = args.run.join(".run.toml.partial");
+    fs::write(&partial, toml::to_string_pretty(&config)?)
+        .and_then(|()| fs::rename(&partial, &path))
+        .with_context(|| path.display().to_string())?;
+    Ok((config, store))
+}
+
+fn fingerprint(vqgan: &Path) -> anyhow::Result<String> {
+    let (vqgan, _, _) = checkpoint::load::<Vqgan>(vqgan, &DeviceChoice::Cpu.open()?)?;
+    Ok(checkpoint::fingerprint(&vqgan))
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = fs::create_dir_all(to).and_then(|()| {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    });
+    copied.with_context(|| format!("copy {} to {}", from.display(), to.display()))
+}
+
+fn summary(outcome: &RenderOutcome, config: &RenderRunConfig, run: &Path) -> String {
+    let RenderOutcome {
+        updates,
+        loss,
+        seconds,
+        waited,
+        stopped,
+    } = outcome;
+    let ending = if *stopped {
+        "stopped; the same command without --tokens goes on"
+    } else {
+        "done"
+    };
+    let loss = loss.map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+    format!(
+        "{}: {ending} after {updates} of {} updates{loss}, {seconds:.0} s ({:.1} % waiting for data)",
+        run.display(),
+        config.stage_two.updates,
+        100.0 * waited
+    )
+}

@@ -1,0 +1,6 @@
+//! The real program `nuwa-train`: exit codes, streams and what it leaves on disk.
+
+mod one_shot;
+mod prepare;
+mod render;
+mod tokenize;

@@ -1,0 +1,225 @@
+//! Stage two: killed, interrupted and damaged runs end as one that ran through.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use nuwa_model::checkpoint;
+use nuwa_model::clip::ClipText;
+use nuwa_model::render::Renderer;
+use serde_json::Value;
+
+use super::tokenize::Place;
+
+/// A small renderer: 12 updates of 4 patches are 3 batches of 2 of the 5 pictures.
+const SMALL: &str = "--device cpu --set renderer.d_model=64 --set renderer.n_layers=1 \
+    --set renderer.extent.w=1 --set renderer.extent.h=1 --set stage_two.batch=2 \
+    --set stage_two.warmup=0.25 --set stage_two.log_every=4 --set stage_two.checkpoint_every=8";
+
+/// A place with a store of 5 pictures of 16 × 16 tokens.
+fn place() -> Place {
+    let place = Place::new();
+    for seed in 0..5 {
+        place.picture(&format!("in/{seed}.png"), 32, 32, 7 * seed);
+    }
+    place.done("tokenize @in --vqgan @run --out @store --device cpu");
+    place
+}
+
+fn begin(run: &str, updates: usize) -> String {
+    format!("render @{run} --tokens @store --vqgan @run {SMALL} --set stage_two.updates={updates}")
+}
+
+/// What was logged, without what depends on the clock.
+fn losses(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("log.jsonl")).expect("a log");
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        let fields = line.as_object_mut().expect("an object");
+        fields.retain(|name, _| {
+            !["seconds", "tokens_per_second", "data_wait"].contains(&name.as_str())
+        });
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+/// Expects two runs to have come to the same weights, bit for bit, on the same way.
+fn expect_alike(place: &Place, found: &str, expected: &str) {
+    let [found, expected] = [found, expected].map(|run| place.path(run));
+    assert_eq!(losses(&found), losses(&expected));
+    let weights = |run: &Path| {
+        let folder = run.join("renderer");
+        let loaded = checkpoint::load::<Renderer>(&folder, &Device::flex());
+        checkpoint::fingerprint(&loaded.expect("weights").0)
+    };
+    assert_eq!(weights(&found), weights(&expected));
+}
+
+fn checkpoints(run: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
+        return Vec::new();
+    };
+    let names = entries.map(|entry| entry.expect("readable").file_name());
+    let mut names: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    names
+}
+
+fn start(place: &Place, words: &str) -> Child {
+    let mut command = place.command(words);
+    command.stderr(Stdio::null()).stdout(Stdio::null());
+    command.spawn().expect("the program starts")
+}
+
+/// Waits until the run has a newer checkpoint, or the program is over.
+fn wait_for_next(child: &mut Child, run: &Path, last: Option<&String>) -> bool {
+    let began = Instant::now();
+    loop {
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "nothing happens"
+        );
+        if let Some(status) = child.try_wait().expect("a child") {
+            assert!(status.success(), "{status}");
+            return false;
+        }
+        if checkpoints(run).last() > last {
+            return true;
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
+    let place = place();
+    place.done(&begin("whole", 64));
+    let run = place.path("killed");
+    let mut words = begin("killed", 64);
+    let mut kills = 0;
+    for moment in (0..).map(|n| n * 37 % 90) {
+        let last = checkpoints(&run).last().cloned();
+        let mut child = start(&place, &words);
+        if !wait_for_next(&mut child, &run, last.as_ref()) {
+            break;
+        }
+        // Any moment: between two updates, in one, while a checkpoint is written.
+        sleep(Duration::from_millis(moment));
+        let over = child.try_wait().expect("a child").is_some();
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        kills += usize::from(!over);
+        words = "render @killed --device cpu".into();
+    }
+    assert!(kills >= 3, "only {kills} kills");
+    expect_alike(&place, "killed", "whole");
+    assert_eq!(
+        checkpoints(&run).last().map(String::as_str),
+        Some("000000064")
+    );
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_it_has_and_a_damaged_checkpoint_is_passed_over() {
+    let place = place();
+    place.done(&begin("whole", 48));
+    let run = place.path("stopped");
+    let mut child = start(&place, &begin("stopped", 48));
+    assert!(wait_for_next(&mut child, &run, None));
+    let id = child.id().to_string();
+    let told = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(told.expect("there is a kill").success());
+    assert!(child.wait().expect("reaped").success());
+    let kept = checkpoints(&run);
+    assert!(run.join("renderer/weights.bpk").exists() && !kept.is_empty());
+    if let [.., newest] = kept.as_slice()
+        && kept.len() > 1
+    {
+        let weights = run.join("checkpoints").join(newest).join("weights.bpk");
+        let mut bytes = fs::read(&weights).expect("weights");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&weights, bytes).expect("written");
+        let (_, said) = place.done("render @stopped --device cpu");
+        assert!(
+            said.contains(newest.as_str()) && said.contains("is damaged"),
+            "{said}"
+        );
+    } else {
+        place.done("render @stopped --device cpu");
+    }
+    expect_alike(&place, "stopped", "whole");
+}
+
+#[test]
+fn a_batch_in_parts_learns_what_it_learns_at_once() {
+    let place = place();
+    place.done(&begin("whole", 12));
+    place.done(&format!("{} --set stage_two.part=1", begin("parts", 12)));
+    let loss = |run: &str| losses(&place.path(run)).pop().expect("a line")["loss"].as_f64();
+    let (whole, parts) = (
+        loss("whole").expect("a number"),
+        loss("parts").expect("a number"),
+    );
+    assert!((whole - parts).abs() < 1e-4, "{whole} and {parts}");
+}
+
+#[test]
+fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
+    let place = place();
+    for seed in 0..5 {
+        let caption = ["a red sky", "snow", "a lake", "hills", "sun"][seed];
+        fs::write(place.path(&format!("in/{seed}.txt")), caption).expect("written");
+    }
+    place.done("tokenize @in --vqgan @run --out @told --device cpu --text ids");
+    let words = begin("run-2", 160).replace("@store", "@told");
+    let tower = "--preset t2ihd --set tower.hidden_size=64 --set tower.num_attention_heads=1 \
+        --set tower.intermediate_size=64 --set stage_two.peak_rate=0.003 --set stage_two.average=0.9";
+    let (said, _) = place.done(&format!("{words} {tower}"));
+    assert!(said.contains("done after 160 of 160 updates"), "{said}");
+    let losses = losses(&place.path("run-2"));
+    let loss = |line: &Value| line["loss"].as_f64().expect("a number");
+    let (first, last) = (loss(&losses[0]), loss(&losses[losses.len() - 1]));
+    assert!(first > 3.5 && last < 2.5, "{first} to {last}");
+    let device = Device::flex();
+    let (_, tower, _) =
+        checkpoint::load::<ClipText>(&place.path("run-2/text"), &device).expect("text");
+    let (_, renderer, _) =
+        checkpoint::load::<Renderer>(&place.path("run-2/renderer"), &device).expect("a renderer");
+    assert_eq!(renderer.d_text, Some(tower.hidden_size));
+}
+
+#[test]
+fn runs_that_cannot_be_are_refused_before_anything_is_written() {
+    let place = place();
+    let words = begin("no-run", 12);
+    for (more, code, why) in [
+        ("--set stage_two.bach=3", 2, "did you mean \"batch\"?"),
+        ("--set stage_two.smoothing=1.5", 2, "below 1"),
+        ("--set stage_two.caption_dropout=0.1", 2, "no captions"),
+        ("--set renderer.patch.h=5", 2, "not whole patches"),
+        ("--set renderer.d_model=63", 2, "d_model"),
+        ("--config @missing.toml", 2, "missing.toml"),
+    ] {
+        place.refused(&format!("{words} {more}"), code, why);
+    }
+    place.vqgan("other", 2);
+    place.refused(
+        &words.replace("--vqgan @run", "--vqgan @other"),
+        1,
+        "encoder",
+    );
+    place.refused("render @no-run --device cpu", 1, "run.toml");
+    assert!(!place.path("no-run").exists());
+    place.done(&words);
+    place.refused(&words, 1, "holds a run already");
+}
