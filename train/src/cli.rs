@@ -17,6 +17,7 @@ use nuwa_model::render::Decoding;
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
 use crate::prepare::{self, PrepareArgs};
+use crate::tokenize::{self, TokenizeArgs};
 use crate::weights::{self, WeightsArgs};
 
 /// Train the networks of NUWA-Infinity.
@@ -34,6 +35,8 @@ enum Command {
     /// Make a dataset: a list with captions of files that are all there.
     #[command(subcommand)]
     Prepare(PrepareArgs),
+    /// Encode a dataset once and for all: tokens, and texts of captions.
+    Tokenize(TokenizeArgs),
     /// Import, export and inspect weights.
     #[command(subcommand)]
     Weights(WeightsArgs),
@@ -87,7 +90,7 @@ struct ConfigArgs {
 /// A request that cannot be right, whatever the machine: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Misuse(String);
+pub(crate) struct Misuse(pub(crate) String);
 
 /// Runs the program on its arguments, the program's name first. Gives the exit code: 0 done, 1
 /// failed, 2 misused. Causes go to standard error, one line each.
@@ -104,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let done = match cli.command {
         Command::OneShot(args) => one_shot(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Config(args) => config(&args),
     };

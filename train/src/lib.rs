@@ -9,6 +9,7 @@ pub mod overlay;
 pub mod prepare;
 pub mod render;
 pub mod schedule;
+pub mod tokenize;
 pub mod vqgan;
 pub mod weights;
 

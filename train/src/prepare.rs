@@ -12,8 +12,9 @@ use nuwa_data::prepare::{
     Folder, LABELS, Lhqc, Lhqv, Outcome, PeppaPig, Progress, Rqf, Shards, Sizes, Synthetic, Watch,
 };
 
+pub(crate) use self::arguments::PixelSize;
 pub use self::arguments::PrepareArgs;
-use self::arguments::{LhqcArgs, LhqvArgs, OutArgs, PixelSize};
+use self::arguments::{LhqcArgs, LhqvArgs, OutArgs};
 
 /// Makes the dataset that the arguments ask for; interrupted, it ends after the item at hand.
 ///

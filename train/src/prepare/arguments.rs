@@ -208,7 +208,7 @@ pub struct PeppapigArgs {
 
 /// Width and height in pixels, as they are typed: `1024x768`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PixelSize(pub(super) usize, pub(super) usize);
+pub(crate) struct PixelSize(pub(crate) usize, pub(crate) usize);
 
 impl FromStr for PixelSize {
     type Err = &'static str;

@@ -1,0 +1,266 @@
+//! `nuwa-train tokenize`: a dataset as stored tokens, so that the encoder runs once and not in every
+//! epoch.
+//!
+//! Pictures are read ahead of the encoder and stored in the order of their list, so the last one in
+//! the store says where an interrupted run goes on. What cannot be read is listed and left out.
+
+mod arguments;
+mod encoder;
+mod folder;
+mod plan;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+use nuwa_data::dataset::Prefetch;
+use nuwa_data::store::{StoreSpec, TokenStore, TokenWriter};
+use nuwa_data::{DataError, Picture};
+use nuwa_model::device;
+use serde_json::{Map, Value, json};
+
+pub use self::arguments::TokenizeArgs;
+use self::encoder::{FrameEncoder, TextEncoder};
+use self::folder::{SkipList, claim};
+use self::plan::{Plan, network_folder, vqgan_config};
+use crate::vqgan::codebook::CodeUsage;
+
+/// Groups of pictures that may wait for the encoder.
+const AHEAD: usize = 2;
+/// Lines that tell of progress where there is no bar.
+const LINES: usize = 20;
+
+/// What is read of an entry: the frames of its crops, or why there are none.
+type Loaded = (usize, Result<Vec<Picture>, DataError>);
+
+/// Makes the store that the arguments ask for, or goes on with it; interrupted, it ends after the
+/// pictures at hand.
+///
+/// # Errors
+/// When the arguments do not fit each other or the store that is there, the VQGAN or the list of
+/// pictures cannot be read, no picture can be used, the disk refuses, or it was interrupted.
+#[expect(clippy::print_stdout, reason = "the outcome is the result")]
+pub fn run(args: TokenizeArgs) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let vqgan = network_folder(&args.vqgan, "vqgan");
+    let config = vqgan_config(&vqgan)?;
+    let plan = Arc::new(Plan::new(&args, &config)?);
+    let device = args.device.open()?;
+    let texts = TextEncoder::load(&args.text, &device)?;
+    let frames = FrameEncoder::load(&vqgan, &plan, &device)?;
+    let spec = StoreSpec {
+        fingerprint: frames.fingerprint(),
+        tokens: plan.grid,
+        text: texts.spec(),
+        crops: args.crops.into(),
+    };
+    claim(&args.out, &told(&plan, &spec, &texts))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    // A second program in one process keeps the first handler; the flag is then never set.
+    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    let mut job = Job {
+        writer: TokenWriter::open(&args.out, &spec)?,
+        plan,
+        frames,
+        texts,
+        bar: Progress::new(args.quiet, &device::description(&device)),
+    };
+    let (done, skipped, waited) = job.run(&args.out, &stop)?;
+    let n = job.plan.listing.entries.len();
+    job.bar.finish();
+    job.writer.finish()?;
+    if done < n {
+        bail!(
+            "{}: stopped after {done} of {n} pictures; the same command goes on",
+            args.out.display()
+        );
+    }
+    let summary = summary(&args.out, &spec.fingerprint, config.n_codes)?;
+    println!(
+        "{summary}, {skipped} left out, {:.1} s ({:.1} s waiting for files)",
+        start.elapsed().as_secs_f64(),
+        waited.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Gives everything that the contents of a store depend on.
+fn told(plan: &Plan, spec: &StoreSpec, texts: &TextEncoder) -> Map<String, Value> {
+    let framing = plan.cut.framing;
+    let all = json!({
+        "vqgan": spec.fingerprint,
+        "data": plan.listing.digest,
+        "split": plan.split,
+        "crops": framing.crops,
+        "size": format!("{}x{}", framing.w, framing.h),
+        "frames": plan.cut.frames,
+        "text": texts.name(),
+        // A crop from the middle depends on no seed.
+        "seed": (framing.crops > 1).then_some(framing.seed),
+    });
+    match all {
+        Value::Object(all) => all,
+        _ => unreachable!("it is written as an object"),
+    }
+}
+
+/// Everything that is needed to fill a store.
+struct Job {
+    plan: Arc<Plan>,
+    frames: FrameEncoder,
+    texts: TextEncoder,
+    writer: TokenWriter,
+    bar: Progress,
+}
+
+impl Job {
+    /// Stores what is not stored yet. Gives how many entries are done and how many were left out,
+    /// those of earlier runs too, and how long files were waited for.
+    fn run(&mut self, out: &Path, stop: &AtomicBool) -> anyhow::Result<(usize, usize, Duration)> {
+        let entries = &self.plan.listing.entries;
+        let n = entries.len();
+        let last = self.writer.last_key();
+        let mut done = entries.partition_point(|entry| last.is_some_and(|last| entry.key <= last));
+        let passed = entries[..done].iter().map(|entry| entry.name.as_str());
+        let passed: std::collections::HashSet<&str> = passed.collect();
+        let mut skips = SkipList::open(out, |item| passed.contains(item))?;
+        self.bar.show(done, n);
+        // All of the group in which it goes on is encoded again: batches stay the same.
+        let groups = (done / self.plan.group) as u64..self.plan.n_groups() as u64;
+        let groups = if done == n { 0..0 } else { groups };
+        let plan = self.plan.clone();
+        let load = move |group| {
+            let load = |index| (index, plan.cut.read(&plan.listing.entries[index]));
+            Ok(plan.entries(group as usize).map(load).collect())
+        };
+        let mut loaded: Prefetch<Vec<Loaded>> = Prefetch::new(groups, AHEAD, load);
+        while !stop.load(Ordering::Relaxed)
+            && let Some(group) = loaded.next()
+        {
+            let group = group?;
+            let end = group.last().map_or(done, |(index, _)| index + 1);
+            self.store(group, done, &mut skips)?;
+            done = end;
+            self.bar.show(done, n);
+        }
+        Ok((done, skips.len(), loaded.waited()))
+    }
+
+    /// Encodes a group and stores what comes at or after `from`.
+    fn store(
+        &mut self,
+        group: Vec<Loaded>,
+        from: usize,
+        skips: &mut SkipList,
+    ) -> anyhow::Result<()> {
+        let (plan, entries) = (&self.plan, &self.plan.listing.entries);
+        let usable = || {
+            group
+                .iter()
+                .filter_map(|(i, it)| Some((*i, it.as_ref().ok()?)))
+        };
+        let frames: Vec<Picture> = usable().flat_map(|(_, frames)| frames).cloned().collect();
+        let captions: Vec<_> = usable()
+            .map(|(index, _)| entries[index].caption.as_deref())
+            .collect();
+        let tokens = self.frames.encode(&frames);
+        let texts = self.texts.encode(&captions);
+        let n_tokens = plan.grid.iter().product::<usize>();
+        let mut pictures = tokens
+            .chunks_exact(n_tokens * plan.cut.framing.crops)
+            .zip(texts);
+        for (index, loaded) in group {
+            let entry = &entries[index];
+            match loaded {
+                Ok(_) => {
+                    let (tokens, text) = pictures.next().expect("tokens of each picture");
+                    let crops: Vec<&[u16]> = tokens.chunks_exact(n_tokens).collect();
+                    if index >= from {
+                        self.writer.append(entry.key, &crops, text.as_ref())?;
+                    }
+                }
+                Err(error) if index >= from => {
+                    let reason = format!("{:#}", anyhow::Error::new(error)).replace('\n', " ");
+                    if skips.add(&entry.name, &reason)? {
+                        self.bar.say(&format!("left out {}: {reason}", entry.name));
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says what a finished store holds, all of which is read once.
+fn summary(out: &Path, fingerprint: &str, codes: usize) -> anyhow::Result<String> {
+    let store = TokenStore::open(out, fingerprint)?;
+    let (records, spec) = (store.n_records(), store.spec());
+    if records == 0 {
+        bail!("{}: no picture could be used", out.display());
+    }
+    let mut usage = CodeUsage::new(codes);
+    for record in 0..records {
+        let tokens = store.sample(record)?.tokens;
+        let tokens: Vec<i32> = tokens.into_iter().map(i32::from).collect();
+        usage.count(&tokens);
+    }
+    Ok(format!(
+        "{}: done; {} pictures, {records} crops, {} tokens, {} of {codes} codes in use \
+         (perplexity {:.0})",
+        out.display(),
+        records / spec.crops,
+        records * spec.n_tokens(),
+        usage.n_used(),
+        usage.perplexity(),
+    ))
+}
+
+/// A bar, or a line now and then where there is no terminal.
+struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    shown: Option<usize>,
+}
+
+impl Progress {
+    fn new(quiet: bool, device: &str) -> Self {
+        let template = "{prefix} [{bar:30}] {pos} of {len}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("a fixed template");
+        let bar = match quiet {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new(0).with_style(style),
+        };
+        bar.set_prefix(device.to_owned());
+        Self {
+            bar,
+            quiet,
+            shown: None,
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "this is the log")]
+    fn show(&mut self, done: usize, of: usize) {
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+        let share = done * LINES / of.max(1);
+        let is_new = self.shown.is_none_or(|shown| shown < share);
+        if self.bar.is_hidden() && !self.quiet && is_new {
+            eprintln!("{done} of {of} pictures");
+            self.shown = Some(share);
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "this is the log")]
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("nuwa-train: {line}"));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
