@@ -70,7 +70,7 @@ impl FrameEncoder {
 /// Makes what is kept of captions.
 pub(super) enum TextEncoder {
     None,
-    Ids(ClipTokenizer),
+    Ids(Box<ClipTokenizer>),
     States(Box<States>),
 }
 
@@ -86,7 +86,7 @@ impl TextEncoder {
     pub(super) fn load(choice: &TextChoice, device: &Device) -> anyhow::Result<Self> {
         let folder = match choice {
             TextChoice::None => return Ok(Self::None),
-            TextChoice::Ids => return Ok(Self::Ids(ClipTokenizer::new())),
+            TextChoice::Ids => return Ok(Self::Ids(Box::default())),
             TextChoice::States(folder) => network_folder(folder, "text"),
         };
         let (tower, config, _) = checkpoint::load::<ClipText>(&folder, device)?;
