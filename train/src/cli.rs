@@ -19,6 +19,7 @@ use crate::overlay::overlay;
 use crate::prepare::{self, PrepareArgs};
 use crate::render::{self, RenderArgs};
 use crate::tokenize::{self, TokenizeArgs};
+use crate::vqgan::{self, VqganArgs};
 use crate::weights::{self, WeightsArgs};
 
 /// Train the networks of NUWA-Infinity.
@@ -36,6 +37,8 @@ enum Command {
     /// Make a dataset: a list with captions of files that are all there.
     #[command(subcommand)]
     Prepare(PrepareArgs),
+    /// Train the VQGAN on a dataset, or go on with a run.
+    Vqgan(VqganArgs),
     /// Encode a dataset once and for all: tokens, and texts of captions.
     Tokenize(TokenizeArgs),
     /// Train the renderer on a token store, or go on with a run.
@@ -110,6 +113,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let done = match cli.command {
         Command::OneShot(args) => one_shot(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Vqgan(args) => vqgan::command(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Render(args) => render::command(args),
         Command::Weights(args) => weights::run(args),

@@ -8,9 +8,10 @@ use burn::module::Param;
 use burn::tensor::{Int, Tensor, TensorData};
 use nuwa_model::vqgan::Vqgan;
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
 
 /// Counts which codes are chosen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CodeUsage {
     counts: Vec<u64>,
 }

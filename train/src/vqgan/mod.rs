@@ -1,7 +1,18 @@
-//! Stage one: what a VQGAN is trained against.
+//! Stage one: the VQGAN and what it is trained against.
 //!
-//! [`loss`] holds both sides of the game, [`discriminator`] the adversary.
+//! [`loss`] holds both sides of the game, [`discriminator`] the adversary, [`Players`] what both
+//! are between steps; [`run`] trains them on a dataset.
 
 pub mod codebook;
+mod command;
+mod config;
 pub mod discriminator;
 pub mod loss;
+mod players;
+mod run;
+mod source;
+
+pub use command::{VqganArgs, run as command};
+pub use config::{VqganRunConfig, VqganTrainingConfig};
+pub use players::{Players, StepReport};
+pub use run::{VqganJob, VqganOutcome, run};

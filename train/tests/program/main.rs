@@ -4,3 +4,4 @@ mod one_shot;
 mod prepare;
 mod render;
 mod tokenize;
+mod vqgan;

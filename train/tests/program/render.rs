@@ -34,13 +34,19 @@ fn begin(run: &str, updates: usize) -> String {
 }
 
 /// What was logged, without what depends on the clock.
-fn losses(run: &Path) -> Vec<Value> {
+pub(super) fn losses(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("log.jsonl")).expect("a log");
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         let fields = line.as_object_mut().expect("an object");
         fields.retain(|name, _| {
-            !["seconds", "tokens_per_second", "data_wait"].contains(&name.as_str())
+            ![
+                "seconds",
+                "tokens_per_second",
+                "crops_per_second",
+                "data_wait",
+            ]
+            .contains(&name.as_str())
         });
         line
     };
@@ -59,7 +65,7 @@ fn expect_alike(place: &Place, found: &str, expected: &str) {
     assert_eq!(weights(&found), weights(&expected));
 }
 
-fn checkpoints(run: &Path) -> Vec<String> {
+pub(super) fn checkpoints(run: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
         return Vec::new();
     };
@@ -72,14 +78,14 @@ fn checkpoints(run: &Path) -> Vec<String> {
     names
 }
 
-fn start(place: &Place, words: &str) -> Child {
+pub(super) fn start(place: &Place, words: &str) -> Child {
     let mut command = place.command(words);
     command.stderr(Stdio::null()).stdout(Stdio::null());
     command.spawn().expect("the program starts")
 }
 
 /// Waits until the run has a newer checkpoint, or the program is over.
-fn wait_for_next(child: &mut Child, run: &Path, last: Option<&String>) -> bool {
+pub(super) fn wait_for_next(child: &mut Child, run: &Path, last: Option<&String>) -> bool {
     let began = Instant::now();
     loop {
         assert!(

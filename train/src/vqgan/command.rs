@@ -1,0 +1,156 @@
+//! `nuwa-train vqgan`: a run begun, or gone on with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use nuwa_data::dataset::{Listing, is_prepared};
+use nuwa_data::manifest::Split;
+use nuwa_model::checkpoint;
+use nuwa_model::device::{self, DeviceChoice};
+use nuwa_model::preset::Size;
+use nuwa_model::vqgan::{Vqgan, VqganConfig};
+
+use super::config::VqganRunConfig;
+use super::run::{VqganJob, VqganOutcome};
+use crate::cli::Misuse;
+use crate::log::Screen;
+use crate::overlay::{lay_file, overlay};
+use crate::tokenize::{network_folder, vqgan_config};
+
+/// Arguments of `vqgan`.
+#[derive(Debug, Args)]
+pub struct VqganArgs {
+    /// Folder of the run. With no --data, the run it holds goes on from its newest checkpoint.
+    run: PathBuf,
+    /// Begin a run on this dataset: a folder that `prepare` has made, or a folder of pictures.
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// tiny, base or large.
+    #[arg(long, default_value = "tiny", requires = "data")]
+    size: Size,
+    /// Begin with these weights, such as a released checkpoint that `weights import` has read; the
+    /// architecture is theirs.
+    #[arg(long, value_name = "DIR", requires = "data")]
+    init_from: Option<PathBuf>,
+    /// TOML with what shall differ.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    config: Option<PathBuf>,
+    /// Change a number of the config, such as stage_one.batch=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "data")]
+    set: Vec<String>,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// No progress.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Trains the VQGAN that the arguments ask for.
+///
+/// # Errors
+/// When the arguments do not fit each other or the run that is there; when files cannot be read or
+/// written; when a gradient is not finite.
+#[expect(clippy::print_stdout, reason = "the outcome is the result")]
+pub fn run(args: VqganArgs) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let first = args
+        .init_from
+        .as_deref()
+        .map(|from| network_folder(from, "vqgan"));
+    let config = match &args.data {
+        Some(data) => begin(&args, data, first.as_deref())?,
+        None => VqganRunConfig::of_run(&args.run)?,
+    };
+    let split = is_prepared(&config.data).then_some(Split::Train);
+    let entries = Listing::read(&config.data, split)?.entries;
+    let first = match &first {
+        Some(folder) => Some(checkpoint::load::<Vqgan>(folder, &device.clone().autodiff())?.0),
+        None => None,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    // The second signal does not wait for the update at hand.
+    let _ = ctrlc::set_handler(move || {
+        if on_signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    let screen = Screen::new(args.quiet, &device::description(&device));
+    if config.stage_one.loss.perceptual_weight > 0.0 {
+        screen.say("there are no LPIPS weights: the perceptual distance is left out of the loss");
+    }
+    let job = VqganJob {
+        config: &config,
+        run: &args.run,
+        entries,
+        first,
+        device: &device,
+        stop,
+        screen,
+    };
+    let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
+    println!("{}", summary(&outcome, &config, &args.run));
+    Ok(())
+}
+
+/// Writes the config of a new run.
+fn begin(args: &VqganArgs, data: &Path, first: Option<&Path>) -> anyhow::Result<VqganRunConfig> {
+    let data = fs::canonicalize(data).with_context(|| data.display().to_string())?;
+    let mut defaults = VqganRunConfig::new(args.size, &data);
+    let architecture: Option<VqganConfig> = first.map(vqgan_config).transpose()?;
+    if let Some(architecture) = &architecture {
+        defaults.vqgan = architecture.clone();
+    }
+    let with_file = match &args.config {
+        Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
+        None => defaults,
+    };
+    let config = overlay(&with_file, &args.set).map_err(Misuse)?;
+    if architecture.is_some_and(|architecture| architecture != config.vqgan) {
+        return Err(Misuse("the architecture is that of --init-from".into()).into());
+    }
+    if let Some(problem) = config.problem() {
+        return Err(Misuse(problem).into());
+    }
+    let path = args.run.join("run.toml");
+    if path.exists() {
+        let run = args.run.display();
+        anyhow::bail!("{run} holds a run already; without --data it goes on");
+    }
+    let (partial, text) = (
+        args.run.join(".run.toml.partial"),
+        toml::to_string_pretty(&config)?,
+    );
+    fs::create_dir_all(&args.run)
+        .and_then(|()| fs::write(&partial, text))
+        .and_then(|()| fs::rename(&partial, &path))
+        .with_context(|| path.display().to_string())?;
+    Ok(config)
+}
+
+fn summary(outcome: &VqganOutcome, config: &VqganRunConfig, run: &Path) -> String {
+    let VqganOutcome {
+        updates,
+        psnr_db,
+        seconds,
+        waited,
+        stopped,
+    } = outcome;
+    let ending = if *stopped {
+        "stopped; the same command without --data goes on"
+    } else {
+        "done"
+    };
+    format!(
+        "{}: {ending} after {updates} of {} updates, pictures come back at {psnr_db:.1} dB, \
+         {seconds:.0} s ({:.1} % waiting for data)",
+        run.display(),
+        config.stage_one.updates,
+        100.0 * waited
+    )
+}

@@ -1,0 +1,45 @@
+//! Random crops of a dataset for stage one. Sample `k` depends on the seed and on `k` alone.
+
+use nuwa_data::augment::Pipeline;
+use nuwa_data::dataset::{Deck, Entry};
+use nuwa_data::{DataError, Picture, video};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rayon::prelude::*;
+
+/// What crops are taken from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) entries: Vec<Entry>,
+    pub(super) deck: Deck,
+    pub(super) pipeline: Pipeline,
+    pub(super) seed: u64,
+    pub(super) batch: usize,
+}
+
+impl Source {
+    /// Gives the crops of batch number `number`; of a clip, those of one frame.
+    pub(super) fn batch(&mut self, number: u64) -> Result<Vec<Picture>, DataError> {
+        let n = self.batch as u64;
+        let samples: Vec<(u64, usize)> = (number * n..(number + 1) * n)
+            .map(|sample| (sample, self.deck.at(sample)))
+            .collect();
+        let crop = |&(sample, entry): &(u64, usize)| self.crop(&self.entries[entry], sample);
+        samples.par_iter().map(crop).collect()
+    }
+
+    fn crop(&self, entry: &Entry, sample: u64) -> Result<Picture, DataError> {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&sample.to_le_bytes());
+        let mut rng = StdRng::from_seed(key);
+        let mut clip = video::read_clip(&entry.path)?;
+        let frame = clip.swap_remove(rng.random_range(0..clip.len()));
+        let (w, h, needed) = (frame.w(), frame.h(), self.pipeline.px);
+        if w.min(h) < needed {
+            let path = entry.path.clone();
+            return Err(DataError::TooSmall { path, w, h, needed });
+        }
+        Ok(self.pipeline.apply(&frame, &mut rng))
+    }
+}
