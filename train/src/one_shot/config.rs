@@ -90,21 +90,22 @@ const LEAST_JUDGED_PX: usize = 32;
 impl OneShotConfig {
     /// Gives the default: small enough to learn one picture on two CPU cores within the hour.
     ///
-    /// Ours: 8 pixels per token instead of 16, so that a small network keeps small stars, and patches
-    /// of 8 × 8 tokens: a quarter of the places to tell apart, so that the renderer learns to look
-    /// at the row above, and not only at the token before, with a quarter of the tokens seen. An
-    /// extent of 1 then sees 64 pixels around, more than things in such pictures are large. In
+    /// 16 pixels per token, as the papers have it: most things in a picture of a thousand pixels are
+    /// then one token, and a small renderer need not join them. Ours: patches of 8 × 8 tokens, a
+    /// quarter of the places to tell apart, so that the renderer learns to look at the row above, and
+    /// not only at the token before. An extent of 1 then sees 128 pixels around, more than things in
+    /// such pictures are large. The squared error keeps the color of what is small and bright. In
     /// stage one, one large crop per step rather than four small ones: normalization then sees in
     /// training about what it sees in the windows of a large picture.
     pub fn new(decoding: Decoding) -> Self {
-        let n_codes = 512;
+        let n_codes = 1024;
         Self {
             seed: 0,
             upright: Upright::Kept,
             stage_one_share: 0.5,
             vqgan: VqganConfig {
                 ch: 32,
-                multipliers: vec![1, 1, 2, 2],
+                multipliers: vec![1, 1, 2, 2, 2],
                 blocks: 1,
                 z: 64,
                 n_codes,
@@ -113,22 +114,22 @@ impl OneShotConfig {
             stage_one: StageOneConfig {
                 crop_px: 256,
                 batch: 1,
-                noise: 0.0,
+                noise: 2.0,
                 peak_rate: 6e-4,
                 warmup: 0.02,
                 beta: 0.25,
-                squared_weight: 0.0,
-                gan_start: 0.7,
-                gan_weight: 0.4,
+                squared_weight: 4.0,
+                gan_start: 0.72,
+                gan_weight: 0.3,
                 balance_cap: 1e3,
                 discriminator_width: 16,
                 revive_every: 40,
-                revive_until: 0.6,
+                revive_until: 0.5,
             },
             renderer: RendererConfig {
                 decoding,
                 d_model: 192,
-                n_layers: 4,
+                n_layers: 3,
                 n_codes,
                 patch: TokenSize { f: 1, h: 8, w: 8 },
                 extent: Extent { w: 1, h: 1, f: 0 },
@@ -137,10 +138,10 @@ impl OneShotConfig {
                 transfer: Transfer::Context,
             },
             stage_two: StageTwoConfig {
-                crop_patches: 6,
+                crop_patches: 4,
                 batch: 12,
                 pool: 32,
-                peak_rate: 1e-3,
+                peak_rate: 1.5e-3,
                 warmup: 0.02,
                 smoothing: 0.15,
             },
