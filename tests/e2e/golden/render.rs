@@ -252,7 +252,10 @@ pub(super) fn generate(case: &Case) -> Outputs {
     let device = test_device();
     let (config, renderer) = load(case, &device);
     let batch = batch(case, &config, &device);
-    let prompt = batch.text.clone().map(Prompt::Same);
+    let prompt = batch.text.clone().map(|text| match text {
+        Text::States(states) => Prompt::Same(states),
+        Text::Ids(_) => panic!("golden cases have states"),
+    });
     let session = Session::new(&renderer, &config, prompt, None, batch.tokens.batch());
     let choice = match case.get::<String>("/sampling").as_str() {
         "greedy" => Choice::Greedy,

@@ -84,19 +84,12 @@ impl Keeper {
         let mut pending = self.pending.lock().expect("no holder panics");
         let entry = pending.entry(updates).or_default();
         put(entry);
-        let Some(whole) = pending.remove(&updates) else {
+        let Some(whole) = entry.take() else {
             return Ok(());
         };
-        match whole.whole() {
-            Ok(whole) => {
-                let saved = whole.save(&self.checkpoints, updates);
-                saved.map_err(|error| CheckpointerError::Unknown(format!("{error:#}")))
-            }
-            Err(part) => {
-                pending.insert(updates, part);
-                Ok(())
-            }
-        }
+        pending.remove(&updates);
+        let saved = whole.save(&self.checkpoints, updates);
+        saved.map_err(|error| CheckpointerError::Unknown(format!("{error:#}")))
     }
 }
 
@@ -108,22 +101,22 @@ struct Whole {
 }
 
 impl Pending {
-    /// Gives all of it, or itself while something is missing.
-    fn whole(self) -> Result<Whole, Self> {
-        match self {
-            Self {
-                aside: Some(aside),
-                weights: Some(weights),
-                optimizer: Some(optimizer),
-                schedule: Some(schedule),
-            } => Ok(Whole {
-                aside,
-                weights,
-                optimizer,
-                schedule,
-            }),
-            part => Err(part),
-        }
+    /// Takes all of it once nothing is missing.
+    fn take(&mut self) -> Option<Whole> {
+        let is_whole = self.aside.is_some()
+            && self.weights.is_some()
+            && self.optimizer.is_some()
+            && self.schedule.is_some();
+        is_whole.then(|| std::mem::take(self))?.whole()
+    }
+
+    fn whole(self) -> Option<Whole> {
+        Some(Whole {
+            aside: self.aside?,
+            weights: self.weights?,
+            optimizer: self.optimizer?,
+            schedule: self.schedule?,
+        })
     }
 }
 

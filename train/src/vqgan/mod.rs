@@ -7,10 +7,12 @@ pub mod codebook;
 mod command;
 mod config;
 pub mod discriminator;
+mod kept;
 pub mod loss;
 mod players;
 mod run;
 mod source;
+mod training;
 
 pub use command::{VqganArgs, run as command};
 pub use config::{VqganRunConfig, VqganTrainingConfig};

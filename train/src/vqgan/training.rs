@@ -1,0 +1,226 @@
+//! The state of a training of stage one between two updates.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use burn::tensor::{Device, Tensor};
+use nuwa_data::Picture;
+use nuwa_data::augment::Pipeline;
+use nuwa_data::dataset::{Deck, Entry};
+use nuwa_model::vqgan::Vqgan;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::codebook::{CodeUsage, revive};
+use super::discriminator::PatchDiscriminatorConfig;
+use super::players::{Players, StepReport};
+use super::run::VqganJob;
+use super::source::Source;
+use crate::checkpoints::Checkpoints;
+use crate::ema;
+use crate::log::Log;
+use crate::materialize::materialize;
+use crate::schedule::learning_rate;
+
+/// Pictures that are shown going through the VQGAN.
+const SHOWN: usize = 4;
+
+/// A training between two updates.
+pub(super) struct Training<'a> {
+    pub(super) job: VqganJob<'a>,
+    pub(super) device: Device,
+    pub(super) players: Players,
+    pub(super) average: Option<Vqgan>,
+    pub(super) checkpoints: Checkpoints,
+    log: Log,
+    pub(super) shown: Vec<Picture>,
+    pub(super) updates: u64,
+    /// Updates at the newest checkpoint.
+    pub(super) saved: u64,
+    since_log: (Instant, Duration, Vec<StepReport>),
+    pub(super) since_checkpoint: (f64, u64),
+}
+
+impl<'a> Training<'a> {
+    pub(super) fn open(mut job: VqganJob<'a>) -> anyhow::Result<Self> {
+        let (config, stage) = (job.config, &job.config.stage_one);
+        job.device.seed(config.seed);
+        let device = job.device.clone().autodiff();
+        let fresh = job.first.is_none();
+        let vqgan = match job.first.take() {
+            Some(vqgan) => vqgan,
+            None => materialize(config.vqgan.init(&device)),
+        };
+        let adversary = PatchDiscriminatorConfig {
+            width: stage.discriminator_width,
+            ..PatchDiscriminatorConfig::default()
+        };
+        let loss = stage.loss.clone();
+        let players = Players::new(vqgan, adversary, loss, config.vqgan.n_codes, &device);
+        let checkpoints = Checkpoints::new(&job.run.join("checkpoints"), stage.keep);
+        let newest = checkpoints.newest(|folder, error| {
+            let folder = folder.display();
+            let line = format!("{folder} is damaged ({error:#}); an older checkpoint is taken");
+            job.screen.say(&line);
+        })?;
+        let updates = newest.as_ref().map_or(0, |checkpoint| checkpoint.updates);
+        let mut training = Self {
+            log: Log::open(job.run, updates)?,
+            shown: shown(&job)?,
+            device,
+            average: (stage.average > 0.0).then(|| players.valid()),
+            players,
+            checkpoints,
+            updates,
+            saved: updates,
+            since_log: (Instant::now(), Duration::ZERO, Vec::new()),
+            since_checkpoint: (0.0, 0),
+            job,
+        };
+        training.players.clip = (stage.clip > 0.0).then_some(stage.clip);
+        match newest {
+            Some(checkpoint) => training.restore(&checkpoint)?,
+            None if fresh => training.find_codes()?,
+            None => {}
+        }
+        Ok(training)
+    }
+
+    pub(super) fn source(&self) -> Source {
+        let (config, stage) = (self.job.config, &self.job.config.stage_one);
+        let entries = self.job.entries.clone();
+        Source {
+            deck: Deck::new(entries.len(), config.seed),
+            entries,
+            pipeline: Pipeline::standard(stage.crop_px),
+            seed: config.seed,
+            batch: stage.batch,
+        }
+    }
+
+    /// Puts the codes of a fresh VQGAN where the latents of a batch are.
+    fn find_codes(&mut self) -> anyhow::Result<()> {
+        let crops = self.source().batch(0)?;
+        self.revive(&Picture::stack(&crops, &self.device));
+        Ok(())
+    }
+
+    /// Moves codes that were not chosen lately; keyed by the update, like everything that is drawn.
+    fn revive(&mut self, pixels: &Tensor<4>) {
+        let mut rng = StdRng::seed_from_u64(self.job.config.seed ^ self.updates.rotate_left(32));
+        let latents = self.players.valid().latents(pixels.clone().inner());
+        revive(
+            &mut self.players.vqgan,
+            &self.players.usage,
+            latents,
+            &mut rng,
+        );
+    }
+
+    pub(super) fn update(&mut self, crops: &[Picture], waited: Duration) -> anyhow::Result<()> {
+        let stage = &self.job.config.stage_one;
+        let (updates, total) = (self.updates as usize, stage.updates as usize);
+        let rate = learning_rate(updates, total, stage.peak_rate, stage.warmup);
+        let pixels = Picture::stack(crops, &self.device);
+        let plays = updates >= stage.loss.gan_start_step;
+        let report = self.players.step(pixels.clone(), rate, plays);
+        let report = report.with_context(|| format!("update {} was not made", updates + 1))?;
+        self.updates += 1;
+        if let Some(average) = self.average.take() {
+            let vqgan = &self.players.vqgan;
+            self.average = Some(ema::follow(average, vqgan, stage.average, self.updates - 1));
+        }
+        self.since_log.2.push(report);
+        if self.updates.is_multiple_of(stage.log_every) {
+            self.line(rate, waited)?;
+        }
+        if self.updates.is_multiple_of(stage.revive_every) {
+            if self.updates < stage.revive_until {
+                self.revive(&pixels);
+            }
+            self.players.usage = CodeUsage::new(self.job.config.vqgan.n_codes);
+        }
+        if self.updates.is_multiple_of(stage.checkpoint_every) {
+            self.checkpoint()?;
+        }
+        if self.updates.is_multiple_of(stage.grid_every) {
+            self.grid()?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, rate: f64, waited: Duration) -> anyhow::Result<()> {
+        let (began, waited_before, reports) =
+            std::mem::replace(&mut self.since_log, (Instant::now(), waited, Vec::new()));
+        let seconds = began.elapsed().as_secs_f64();
+        let n = reports.len() as f64;
+        let mean = |numbers: Vec<Tensor<1>>| {
+            let n = numbers.len() as f64;
+            f64::from(Tensor::cat(numbers, 0).sum().into_scalar::<f32>()) / n
+        };
+        let of = |part: &dyn Fn(&StepReport) -> Option<Tensor<1>>| {
+            let parts: Vec<_> = reports.iter().filter_map(part).collect();
+            (!parts.is_empty()).then(|| mean(parts))
+        };
+        let l1 = of(&|report| Some(report.l1.clone())).expect("updates were made");
+        let stage = &self.job.config.stage_one;
+        let crops = n * stage.batch as f64 / seconds;
+        let used = self.players.usage.n_used();
+        let mut values = vec![
+            ("loss", l1),
+            ("rate", rate),
+            (
+                "gradient_norm",
+                reports
+                    .iter()
+                    .map(|report| report.gradient_norm)
+                    .sum::<f64>()
+                    / n,
+            ),
+            ("codes_used", used as f64),
+            ("perplexity", self.players.usage.perplexity()),
+            ("crops_per_second", crops),
+            (
+                "data_wait",
+                (waited - waited_before).as_secs_f64() / seconds,
+            ),
+        ];
+        let parts = [
+            ("codebook", of(&|report| Some(report.codebook.clone()))),
+            ("balance", of(&|report| report.balance.clone())),
+            ("adversary", of(&|report| report.adversary.clone())),
+        ];
+        values.extend(
+            parts
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        self.log.write(self.updates, &values)?;
+        let (sum, count) = self.since_checkpoint;
+        self.since_checkpoint = (sum + l1 * n, count + reports.len() as u64);
+        let left = (stage.updates - self.updates) as f64 * seconds / n;
+        let left = humantime::format_duration(Duration::from_secs(left as u64));
+        let line = format!(
+            "update {} of {}, L1 {l1:.4}, rate {rate:.1e}, {used} codes lately, {crops:.1} crops/s, \
+             {left} left",
+            self.updates, stage.updates
+        );
+        self.job
+            .screen
+            .show(self.updates as f64 / stage.updates as f64, line);
+        Ok(())
+    }
+}
+
+/// Gives crops from the middle of the first pictures.
+fn shown(job: &VqganJob) -> anyhow::Result<Vec<Picture>> {
+    let px = job.config.stage_one.crop_px;
+    let middle = |entry: &Entry| -> anyhow::Result<Picture> {
+        let frame = nuwa_data::video::read_clip(&entry.path)?.swap_remove(0);
+        let (w, h) = (frame.w(), frame.h());
+        let name = entry.path.display();
+        anyhow::ensure!(w.min(h) >= px, "{name} is smaller than a crop of {px} px");
+        Ok(frame.crop((w - px) / 2, (h - px) / 2, px, px))
+    };
+    job.entries.iter().take(SHOWN).map(middle).collect()
+}
