@@ -18,7 +18,7 @@ use crate::patch::{Extent, TokenSize};
 pub const HEAD_WIDTH: usize = 64;
 
 /// Standard deviation of the initial weights (page §9.8).
-const INIT_STD: f64 = 0.02;
+pub(super) const INIT_STD: f64 = 0.02;
 
 /// How the tokens of a patch are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,10 +3,11 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, Linear};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Distribution, Int, Tensor, TensorData};
 
 use super::attention::project_by;
 use super::block::{Block, LayerContext};
+use super::config::INIT_STD;
 use super::ncp::PatchCache;
 use super::norm::normalize;
 use crate::patch::{Order, Step, TokenSize};
@@ -83,6 +84,33 @@ impl<'a> RenderInput<'a> {
 }
 
 impl Renderer {
+    /// Begins the token embeddings where the codes of a VQGAN lie: by a random map that is the same for
+    /// all of them, with the spread that embeddings begin with.
+    ///
+    /// ours, for little data: codes that look alike then begin alike, on the way in as on the way
+    /// out, and need not be met beside each other to be known as such.
+    ///
+    /// # Shapes
+    /// `codebook`: `[v, code_dim]`, off the graph.
+    #[must_use]
+    pub fn knowing(mut self, codebook: Tensor<2>) -> Self {
+        let [_, code_dim] = codebook.dims();
+        let codes = codebook.clone() - codebook.mean_dim(0);
+        let spread = codes.clone().square().mean().sqrt().unsqueeze::<2>();
+        let weight: Param<Tensor<2>> = self.tok_emb.weight;
+        self.tok_emb.weight = weight.map(|embeddings| {
+            let [_, d] = embeddings.dims();
+            let deviation = INIT_STD / (code_dim as f64).sqrt();
+            let normal = Distribution::Normal(0.0, deviation);
+            let map = Tensor::random([code_dim, d], normal, &codes.device());
+            let (required, autodiff) = (embeddings.is_require_grad(), embeddings.is_autodiff());
+            let known = (codes / spread).matmul(map);
+            let known = if autodiff { known.autodiff() } else { known };
+            known.set_require_grad(required)
+        });
+        self
+    }
+
     /// Gives the states of all tokens before the first layer, `[b, m, d]`.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, input: &RenderInput) -> Tensor<3> {
         self.tok_emb.forward(tokens)
@@ -195,4 +223,46 @@ impl Renderer {
 /// Makes tensor data of row numbers.
 pub(super) fn index_data(rows: &[usize]) -> TensorData {
     TensorData::new(rows.iter().map(|&row| row as i32).collect(), [rows.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::patch::{Extent, TokenSize};
+    use crate::render::{Decoding, Feed, RendererConfig, Transfer};
+
+    #[test]
+    fn codes_that_are_alike_begin_alike_and_stay_trainable() {
+        let config = RendererConfig {
+            decoding: Decoding::Ar,
+            d_model: 192,
+            n_layers: 1,
+            n_codes: 60,
+            patch: TokenSize { f: 1, h: 2, w: 2 },
+            extent: Extent { w: 1, h: 1, f: 0 },
+            feed: Feed::Pre,
+            d_text: None,
+            transfer: Transfer::Context,
+        };
+        let device = Device::flex();
+        let normal = Distribution::Normal(3.0, 5.0);
+        let codebook = Tensor::<2>::random([59, 16], normal, &device);
+        // The last code is nearly the first one.
+        let twin = codebook.clone().narrow(0, 0, 1) + 0.01;
+        let codebook = Tensor::cat(vec![codebook, twin], 0);
+        let renderer = config.init(&device.clone().autodiff()).knowing(codebook);
+        let weight = renderer.tok_emb.weight.val();
+        assert!(weight.is_require_grad());
+        let numbers: Vec<f32> = weight.inner().into_data().try_to_vec().expect("f32");
+        let row = |code: usize| &numbers[code * 192..][..192];
+        let apart = |a: usize, b: usize| -> f32 {
+            let pairs = row(a).iter().zip(row(b));
+            pairs.map(|(a, b)| (a - b) * (a - b)).sum()
+        };
+        assert!(apart(0, 59) < 1e-3 * apart(0, 1));
+        let spread = numbers.iter().map(|x| x * x).sum::<f32>() / numbers.len() as f32;
+        assert!((spread.sqrt() / INIT_STD as f32 - 1.0).abs() < 0.2);
+    }
 }

@@ -72,6 +72,10 @@ pub struct StageOneConfig {
 pub struct StageTwoConfig {
     /// Side of a crop in patches.
     pub crop_patches: usize,
+    /// Pixels between the places where crops are cut out, mirrored and turned but otherwise as they
+    /// are; 0 is any place, with all one-shot augmentations.
+    #[serde(default)]
+    pub cut_px: usize,
     /// Crops per step.
     pub batch: usize,
     /// Encoded crops that batches are drawn from; each batch replaces one.
@@ -139,6 +143,7 @@ impl OneShotConfig {
             },
             stage_two: StageTwoConfig {
                 crop_patches: 4,
+                cut_px: 8,
                 batch: 12,
                 pool: 32,
                 peak_rate: 1.5e-3,

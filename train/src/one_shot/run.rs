@@ -64,6 +64,8 @@ pub struct Start {
     pub(super) renderer: Renderer,
     /// Whether the codebook still has to find the data.
     pub(super) fresh: bool,
+    /// Whether the renderer has seen no codes yet.
+    pub(super) fresh_renderer: bool,
 }
 
 impl Start {
@@ -75,6 +77,7 @@ impl Start {
             vqgan: materialize(config.vqgan.init(&device)),
             renderer: materialize(config.renderer.init(&device)),
             fresh: true,
+            fresh_renderer: true,
         }
     }
 
@@ -97,7 +100,8 @@ impl Start {
         );
         let (mut renderer, renderer_config, _) =
             checkpoint::load::<Renderer>(&folder.join("renderer"), &device)?;
-        if renderer_config != config.renderer {
+        let fresh_renderer = renderer_config != config.renderer;
+        if fresh_renderer {
             device.seed(config.seed);
             renderer = materialize(config.renderer.init(&device));
         }
@@ -105,6 +109,7 @@ impl Start {
             vqgan,
             renderer,
             fresh: false,
+            fresh_renderer,
         })
     }
 }
@@ -147,13 +152,17 @@ pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome>
     let mut usage = CodeUsage::new(config.vqgan.n_codes);
     usage.count(&codes);
 
+    let mut renderer = start.renderer;
+    if start.fresh_renderer {
+        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
+    }
     // Stage two gets what is left, so that the whole keeps to the budget.
     let left = job.budget.saturating_sub(began.elapsed());
     let clock = Clock::start(Budget::Wall(left.max(Duration::from_millis(1))));
     let (renderer, renderer_updates) = stage_two::train(
         job,
         &vqgan,
-        start.renderer,
+        renderer,
         &Arc::new(clock),
         &mut watch,
         keep_renderer,

@@ -38,15 +38,15 @@ pub(super) fn train(
     keep: impl Fn(&Renderer) -> Result<(), Error>,
 ) -> anyhow::Result<(Renderer, usize)> {
     let (config, stage) = (job.config, &job.config.stage_two);
+    let (side_px, seed) = (config.render_crop_px(), config.seed ^ 2);
+    let crops = match stage.cut_px {
+        0 => Crops::new(job.picture, side_px, config.upright, seed),
+        grid_px => Crops::cut(job.picture, side_px, grid_px, config.upright, seed),
+    };
     let mut source = Source {
         config,
         vqgan,
-        crops: Crops::new(
-            job.picture,
-            config.render_crop_px(),
-            config.upright,
-            config.seed ^ 2,
-        ),
+        crops,
         rng: StdRng::seed_from_u64(config.seed ^ 3),
         device: job.device.clone(),
         pool: VecDeque::new(),

@@ -51,6 +51,9 @@ pub struct RenderTrainingConfig {
     pub caption_dropout: f64,
     /// ours: share of the tokens that the renderer sees wrong, against drift; 0 is the papers'.
     pub corruption: f64,
+    /// ours: whether token embeddings begin where the codes of the VQGAN lie; the page draws them at
+    /// random.
+    pub know_codes: bool,
     /// Updates between two checkpoints, rounded up to whole batches.
     pub checkpoint_every: u64,
     /// Checkpoints that are kept, besides the best one.
@@ -63,8 +66,8 @@ impl RenderRunConfig {
     /// Gives a preset's numbers for a store (\[P\] Tab. 1): as many epochs as the papers train, and
     /// no more records per update than the store has.
     ///
-    /// ours: `tiny` takes 8 records per update and a rate of 5e-4, for machines without a GPU; all
-    /// sizes clip gradients at norm 1 and average weights, of which the papers say nothing.
+    /// ours: `tiny` takes 8 records per update, a rate of 5e-4 and the VQGAN's codes as first
+    /// embeddings, for machines without a GPU; all sizes clip gradients at norm 1 and average weights, of which the papers say nothing.
     ///
     /// # Errors
     /// When the store does not fit the preset.
@@ -115,6 +118,7 @@ impl RenderRunConfig {
                 average: 0.999,
                 caption_dropout: if spec.text.is_some() { 0.1 } else { 0.0 },
                 corruption: 0.0,
+                know_codes: tiny,
                 checkpoint_every: 500,
                 keep: 2,
                 log_every: n_patches,

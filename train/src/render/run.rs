@@ -14,6 +14,7 @@ use nuwa_data::store::{self, TextSpec, TokenStore};
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::Renderer;
+use nuwa_model::vqgan::Vqgan;
 
 use super::config::RenderRunConfig;
 use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
@@ -85,7 +86,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         job.screen.say(&line);
     })?;
     let clock = Arc::new(Clock::start(Budget::Steps(stage.updates as usize)));
-    let mut learner = first_learner(config, job.device, &clock);
+    let mut learner = first_learner(&job, &clock)?;
     let place = match &newest {
         Some(checkpoint) => restore(&mut learner, checkpoint)?,
         None => Place {
@@ -156,15 +157,15 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     })
 }
 
-fn first_learner(
-    config: &RenderRunConfig,
-    device: &Device,
-    clock: &Arc<Clock>,
-) -> Learner<RenderTask> {
-    device.seed(config.seed);
-    let device = device.clone().autodiff();
-    let stage = &config.stage_two;
-    let renderer = materialize(config.renderer.init(&device));
+fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<RenderTask>> {
+    let (config, stage) = (job.config, &job.config.stage_two);
+    job.device.seed(config.seed);
+    let device = job.device.clone().autodiff();
+    let mut renderer = materialize(config.renderer.init(&device));
+    if stage.know_codes {
+        let (vqgan, _, _) = checkpoint::load::<Vqgan>(&job.run.join("vqgan"), job.device)?;
+        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
+    }
     let tower = config
         .tower
         .as_ref()
@@ -174,7 +175,7 @@ fn first_learner(
         .with_clip((stage.clip > 0.0).then_some(stage.clip))
         .with_part((stage.part > 0).then_some(stage.part));
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
-    Learner::new(task, Adam::default().init(), schedule)
+    Ok(Learner::new(task, Adam::default().init(), schedule))
 }
 
 fn source(job: &RenderJob) -> anyhow::Result<Source> {
