@@ -103,13 +103,18 @@ fn begin(
     let tokens = fs::canonicalize(tokens).with_context(|| tokens.display().to_string())?;
     let (spec, n) = (store.spec(), store.n_records());
     anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
-    let defaults =
-        RenderRunConfig::new(args.preset, args.size, &tokens, spec, n).map_err(Misuse)?;
-    let with_file = match &args.config {
-        Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
-        None => defaults,
+    let lay = |patch| {
+        let store = (spec, n);
+        let defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
+        let with_file = match &args.config {
+            Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
+            None => defaults,
+        };
+        overlay(&with_file, &args.set).map_err(Misuse)
     };
-    let mut config = overlay(&with_file, &args.set).map_err(Misuse)?;
+    // The defaults count updates in patches, and what is laid over them may give these another size.
+    let patch = lay(None)?.renderer.patch;
+    let mut config = lay(Some(patch))?;
     if let Some(tower) = &config.tower {
         config.renderer.d_text = Some(tower.hidden_size);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nuwa_data::store::{StoreSpec, TextSpec};
 use nuwa_model::clip::ClipTextConfig;
+use nuwa_model::patch::TokenSize;
 use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::RendererConfig;
 use serde::{Deserialize, Serialize};
@@ -69,17 +70,18 @@ impl RenderRunConfig {
     /// ours: `tiny` takes 8 records per update, a rate of 5e-4 and the VQGAN's codes as first
     /// embeddings, for machines without a GPU; all sizes clip gradients at norm 1 and average weights, of which the papers say nothing.
     ///
-    /// # Errors
-    /// When the store does not fit the preset.
+    /// Updates are counted in patches: `patch` is their size where it shall not be the preset's.
+    /// Whether the store has whole patches is for [`Self::problem`] to say.
     pub fn new(
         preset: Preset,
         size: Size,
         tokens: &Path,
-        spec: &StoreSpec,
-        n_records: usize,
-    ) -> Result<Self, String> {
+        (spec, n_records): (&StoreSpec, usize),
+        patch: Option<TokenSize>,
+    ) -> Self {
         let recipe = preset.recipe(size);
         let mut renderer = recipe.renderer;
+        renderer.patch = patch.unwrap_or(renderer.patch);
         let tiny = size == Size::Tiny;
         renderer.d_text = match spec.text {
             None => None,
@@ -97,12 +99,14 @@ impl RenderRunConfig {
             }),
             _ => None,
         };
-        let grid = Source::grid(spec.tokens, renderer.patch)?;
         let most = if tiny { 8 } else { recipe.batch };
         let batch = most.min(n_records.max(1));
         let batches = (recipe.epochs * n_records).div_ceil(batch) as u64;
-        let n_patches = (grid.f * grid.h * grid.w) as u64;
-        Ok(Self {
+        let TokenSize { f, h, w } = renderer.patch;
+        let n_patches: u64 = std::iter::zip(spec.tokens, [f, h, w])
+            .map(|(tokens, patch)| tokens.div_ceil(patch.max(1)) as u64)
+            .product();
+        Self {
             seed: 0,
             tokens: tokens.to_owned(),
             renderer,
@@ -123,7 +127,7 @@ impl RenderRunConfig {
                 keep: 2,
                 log_every: n_patches,
             },
-        })
+        }
     }
 
     /// Reads the config of a run.

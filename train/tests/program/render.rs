@@ -205,6 +205,21 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
 }
 
 #[test]
+fn a_store_may_need_smaller_patches_than_those_of_the_preset() {
+    let place = Place::new();
+    place.picture("in/0.png", 24, 24, 1);
+    place.done("tokenize @in --vqgan @run --out @store --device cpu");
+    let words = "render @small --tokens @store --vqgan @run --device cpu \
+        --set renderer.d_model=64 --set renderer.n_layers=1 --set stage_two.updates=9";
+    place.refused(words, 2, "not whole patches");
+    let patches = "--set renderer.patch.h=4 --set renderer.patch.w=4";
+    place.done(&format!("{words} {patches}"));
+    // What the preset counts in patches is counted in these.
+    let config = fs::read_to_string(place.path("small/run.toml")).expect("a config");
+    assert!(config.contains("log_every = 9"), "{config}");
+}
+
+#[test]
 fn runs_that_cannot_be_are_refused_before_anything_is_written() {
     let place = place();
     let words = begin("no-run", 12);
