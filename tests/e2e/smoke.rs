@@ -2,7 +2,7 @@
 //! decode. Few and small shapes, because a GPU backend tunes its kernels for each of them.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -17,7 +17,7 @@ use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use nuwa_train::schedule::{Budget, Clock, WarmupLinear};
 
-use crate::test_device;
+use crate::{drawing_alone, test_device};
 
 const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 2 };
 const CODES: [i32; 8] = [3, 1, 4, 1, 5, 6, 2, 6];
@@ -36,11 +36,9 @@ fn config(decoding: Decoding) -> RendererConfig {
     }
 }
 
-/// Draws initial weights that are the same in every run: a few unlucky ones learn too slowly. The
-/// generator belongs to the whole process, so only one test draws at a time.
+/// Draws initial weights that are the same in every run: a few unlucky ones learn too slowly.
 fn drawn<M: Module>(device: &Device, seed: u64, init: impl FnOnce() -> M) -> M {
-    static DRAWING: Mutex<()> = Mutex::new(());
-    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = drawing_alone();
     device.seed(seed);
     materialize(init())
 }
