@@ -64,9 +64,9 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     assert_eq!(grids(&run).rgb(), grids(&whole).rgb());
     assert_eq!((grids(&run).w(), grids(&run).h()), (3 * 32, 2 * 32));
     let loss = |at: usize| losses(&whole)[at]["loss"].as_f64().expect("a number");
-    assert!(loss(4) < 0.6 * loss(0), "{} to {}", loss(0), loss(4));
+    assert!(loss(4) < 0.9 * loss(0), "{} to {}", loss(0), loss(4));
     assert!(
-        losses(&whole)[9]["adversary"].is_number(),
+        losses(&whole)[7]["adversary"].is_number(),
         "the adversary has joined"
     );
 }
