@@ -13,9 +13,9 @@ use nuwa_model::vqgan::Vqgan;
 
 use crate::{backend, drawing_alone};
 
-/// Folder with a run of each preset, `fresh` with one that has hardly begun, the datasets `stills` and `clips`, and `in.png`, a picture
-/// that none of them saw. It lies where Cargo puts what tests leave behind, because nothing drops
-/// what is static; the next run of the tests replaces it.
+/// Folder with a run of each preset, `fresh` that has hardly begun, the datasets `stills` and
+/// `clips`, and `in.png`, a picture that none of them saw. It lies where Cargo puts what tests leave
+/// behind, because nothing drops what is static; the next run of the tests replaces it.
 pub(super) static TRAINED: LazyLock<PathBuf> = LazyLock::new(train);
 
 /// Patches of 4 × 4 tokens, so that a picture has 3 × 2 of them.
