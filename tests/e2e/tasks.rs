@@ -3,14 +3,16 @@
 
 mod trained;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
 use nuwa_data::Picture;
+use nuwa_infer::painting::Painting;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::trained::{TRAINED, captions, read_clip};
+use self::trained::{TRAINED, captions, learned_tokens, read_clip};
 
 /// So few updates make little of a prompt, and guidance makes much of that.
 const STRONGLY: &str = "--guidance 20";
@@ -212,6 +214,32 @@ fn a_hole_is_filled_and_nothing_else() {
     let first = fill(1);
     other.write(&place.path("in.png")).expect("written");
     assert!(first == fill(1));
+}
+
+#[test]
+fn what_was_learned_is_what_paints() {
+    let place = Place::new();
+    let pairs = |codes: &[i32], w: usize| -> Vec<(i32, i32)> {
+        let rows = codes.chunks_exact(w);
+        let pairs = rows.flat_map(|row| row.windows(2).map(|pair| (pair[0], pair[1])));
+        pairs.collect()
+    };
+    let learned: HashSet<(i32, i32)> = learned_tokens()
+        .iter()
+        .flat_map(|codes| pairs(codes, 12))
+        .collect();
+    // The share of neighbors in a painting that are neighbors somewhere in the training, too.
+    let share = |model: &str| {
+        let words = format!("--size 96x64 --seed 1 --out @{model}.nuwa");
+        place.done("paint", model, &words, "");
+        let painting = Painting::open(&place.path(&format!("{model}.nuwa"))).expect("a painting");
+        let tokens = &painting.tokens;
+        let painted = pairs(tokens.codes(), tokens.size().w);
+        let n_known = painted.iter().filter(|pair| learned.contains(pair)).count();
+        n_known as f64 / painted.len() as f64
+    };
+    let (fresh, trained) = (share("fresh"), share("uighd"));
+    assert!(trained > fresh + 0.1, "{fresh} to {trained}");
 }
 
 #[test]

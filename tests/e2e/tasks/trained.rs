@@ -4,14 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use burn::tensor::Device;
 use nuwa_data::manifest::{self, MANIFEST};
+use nuwa_data::store::TokenStore;
 use nuwa_data::{Picture, video};
+use nuwa_model::checkpoint;
+use nuwa_model::vqgan::Vqgan;
 
 use crate::{backend, drawing_alone};
 
-/// Folder with a run of each preset, the datasets `stills` and `clips`, and `in.png`, a picture
-/// that none of them saw. It lies where Cargo puts what tests leave behind, because nothing drops
-/// what is static; the next run of the tests replaces it.
+/// Folder with a run of each preset, `fresh` that has hardly begun, the datasets `stills` and
+/// `clips`, and `in.png`, a picture that none of them saw. It lies where Cargo puts what tests leave
+/// behind, because nothing drops what is static; the next run of the tests replaces it.
 pub(super) static TRAINED: LazyLock<PathBuf> = LazyLock::new(train);
 
 /// Patches of 4 × 4 tokens, so that a picture has 3 × 2 of them.
@@ -53,22 +57,23 @@ fn train() -> PathBuf {
     train(&format!(
         "one-shot @learned.png --out @one-shot --budget 4s {device} {VQGAN}"
     ));
-    for (preset, data, text, extent, updates) in [
-        ("uighd", "stills", "none", 0, 300),
-        ("t2ihd", "stills", "ids", 0, 300),
-        ("iahd", "clips", "none", 1, 480),
-        ("t2vhd", "clips", "ids", 1, 360),
+    for (run, preset, data, text, extent, updates) in [
+        ("fresh", "uighd", "stills", "none", 0, 1),
+        ("uighd", "uighd", "stills", "none", 0, 600),
+        ("t2ihd", "t2ihd", "stills", "ids", 0, 300),
+        ("iahd", "iahd", "clips", "none", 1, 480),
+        ("t2vhd", "t2vhd", "clips", "ids", 1, 360),
     ] {
         train(&format!(
-            "tokenize @{data} --vqgan @one-shot --out @tokens-{preset} --text {text} {device}"
+            "tokenize @{data} --vqgan @one-shot --out @tokens-{run} --text {text} {device}"
         ));
         let tower = if text == "ids" { TOWER } else { "" };
         train(&format!(
-            "render @{preset} --tokens @tokens-{preset} --vqgan @one-shot --preset {preset} {device} \
+            "render @{run} --tokens @tokens-{run} --vqgan @one-shot --preset {preset} {device} \
              {SMALL} {tower} --set renderer.extent.f={extent} --set stage_two.updates={updates}"
         ));
         // They are nine tenths of what lies here, and nothing goes on from them.
-        fs::remove_dir_all(root.join(preset).join("checkpoints")).expect("checkpoints");
+        fs::remove_dir_all(root.join(run).join("checkpoints")).expect("checkpoints");
     }
     root
 }
@@ -76,6 +81,18 @@ fn train() -> PathBuf {
 fn first_file(data: &Path) -> PathBuf {
     let records = manifest::read(&data.join(MANIFEST)).expect("a manifest");
     data.join(&records[0].file)
+}
+
+/// Gives the tokens of every picture that `uighd` was trained on.
+pub(super) fn learned_tokens() -> Vec<Vec<i32>> {
+    let vqgan = TRAINED.join("uighd/vqgan");
+    let (vqgan, _, _) = checkpoint::load::<Vqgan>(&vqgan, &Device::flex()).expect("a VQGAN");
+    let fingerprint = checkpoint::fingerprint(&vqgan);
+    let store = TokenStore::open(&TRAINED.join("tokens-uighd"), &fingerprint).expect("a store");
+    let tokens = |record| store.sample(record).expect("a record").tokens;
+    (0..store.n_records())
+        .map(|record| tokens(record).into_iter().map(i32::from).collect())
+        .collect()
 }
 
 /// Gives two captions of a dataset that was trained on.
