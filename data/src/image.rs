@@ -117,6 +117,24 @@ impl Picture {
         Self::new(w, h, rgb)
     }
 
+    /// The rectangle of `w` x `h` pixels whose upper left corner is at (`x`, `y`). It may stick out
+    /// on every side, where the picture is continued by its reflection.
+    ///
+    /// # Panics
+    ///
+    /// If the rectangle is empty.
+    #[must_use]
+    pub fn continued(&self, x: isize, y: isize, w: usize, h: usize) -> Self {
+        let columns: Vec<usize> = (0..w as isize).map(|at| reflect(x + at, self.w)).collect();
+        let mut rgb = Vec::with_capacity(3 * w * h);
+        for row in (0..h as isize).map(|at| reflect(y + at, self.h)) {
+            for &column in &columns {
+                rgb.extend_from_slice(&self.pixel(column, row));
+            }
+        }
+        Self::new(w, h, rgb)
+    }
+
     /// Copies `other` into this picture, its upper left corner at (`x`, `y`).
     ///
     /// # Panics
@@ -267,6 +285,14 @@ fn byte_of(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round() as u8
 }
 
+/// Where a place outside `0..n` lies when the row is reflected at its ends, again and again.
+#[must_use]
+pub fn reflect(at: isize, n: usize) -> usize {
+    let period = 2 * n as isize;
+    let at = at.rem_euclid(period);
+    (if at < n as isize { at } else { period - 1 - at }) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +301,20 @@ mod tests {
     fn gradient(w: usize, h: usize) -> Picture {
         let byte = |index: usize| (index.wrapping_mul(2_654_435_761) >> 7) as u8;
         Picture::new(w, h, (0..3 * w * h).map(byte).collect())
+    }
+
+    #[test]
+    fn reflection_repeats_the_border_and_goes_back() {
+        let row: Vec<usize> = (-4..8).map(|at| reflect(at, 3)).collect();
+        assert_eq!(row, [2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
+        assert_eq!(reflect(-7, 1), 0);
+        let picture = Picture::new(3, 2, (0..18).collect());
+        let around = picture.continued(-2, -1, 7, 4);
+        let row = |y: usize| (0..7).map(|x| around.pixel(x, y)[0]).collect::<Vec<_>>();
+        assert_eq!(row(0), [3, 0, 0, 3, 6, 6, 3]);
+        assert_eq!([row(1), row(3)], [row(0), row(2)]);
+        assert_eq!(row(2), [12, 9, 9, 12, 15, 15, 12]);
+        assert_eq!(picture.continued(1, 0, 2, 2), picture.crop(1, 0, 2, 2));
     }
 
     #[test]

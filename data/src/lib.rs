@@ -20,6 +20,7 @@ pub mod batch;
 pub mod dataset;
 mod error;
 pub mod image;
+pub mod keyed;
 mod lock;
 pub mod manifest;
 pub mod out;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
+use nuwa_data::image::reflect;
 use nuwa_data::spool::Spool;
 use nuwa_data::{DataError, Picture};
 use nuwa_model::render::TokenGrid;
@@ -11,7 +12,7 @@ use nuwa_model::vqgan::tiled::{Band, Sweep, Window};
 
 use crate::film;
 use crate::given::Given;
-use crate::model_run::{ModelRun, RIM, reflect};
+use crate::model_run::{ModelRun, RIM};
 use crate::task::Layout;
 
 /// Side of the squares in which the rim of what is given is looked for, in pixels.

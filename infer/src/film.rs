@@ -1,13 +1,14 @@
 //! The frames of a film after its first: each decoded with the help of the one before.
 
 use burn::tensor::{Tensor, TensorData, s};
+use nuwa_data::image::reflect;
 use nuwa_data::spool::Spool;
 use nuwa_data::{DataError, Picture};
 use nuwa_model::patch::TokenSize;
 use nuwa_model::render::TokenGrid;
 use nuwa_model::vqgan::PgVqgan;
 
-use crate::model_run::{ModelRun, RIM, reflect, reflected_crop};
+use crate::model_run::{ModelRun, RIM};
 use crate::task::{Layout, SizePx};
 
 /// Gives the tokens of one frame.
@@ -53,8 +54,7 @@ pub(crate) fn decode_after(
         RIM * stride + layout.margin.y % stride,
     );
     let previous = spool.crop(frame - 1, 0, 0, w, h)?;
-    let previous = reflected_crop(
-        &previous,
+    let previous = previous.continued(
         -(left as isize),
         -(top as isize),
         n_columns * stride,

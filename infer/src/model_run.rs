@@ -2,6 +2,7 @@
 
 mod error;
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
@@ -9,7 +10,7 @@ use nuwa_data::Picture;
 use nuwa_model::checkpoint;
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::{Renderer, RendererConfig};
-use nuwa_model::vqgan::tiled::{Tiling, Window};
+use nuwa_model::vqgan::tiled::Tiling;
 use nuwa_model::vqgan::{PgVqgan, Vqgan, VqganConfig};
 
 pub use self::error::RunError;
@@ -171,20 +172,12 @@ impl ModelRun {
     }
 
     /// Gives the tokens of a picture, `[h · w]` for a size `[h, w]` in tokens. The picture is
-    /// continued by reflection: to whole tokens, and by a rim that keeps the zeros beyond it out of
-    /// sight.
-    pub fn encode(&self, picture: &Picture, [h, w]: [usize; 2]) -> Vec<i32> {
-        let stride = self.vqgan_config.stride();
-        let read = |window: &Window| -> Result<Tensor<4>, std::convert::Infallible> {
-            let [top, left] = window
-                .start
-                .map(|at| (at * stride) as isize - (RIM * stride) as isize);
-            let [h, w] = window.size.map(|side| side * stride);
-            Ok(reflected_crop(picture, left, top, w, h).to_tensor(&self.device))
+    /// continued by reflection: to whole tokens, and beyond (see [`Vqgan::encode_continued`]).
+    pub fn encode(&self, picture: &Picture, size: [usize; 2]) -> Vec<i32> {
+        let read = |[y, x]: [isize; 2], [h, w]: [usize; 2]| -> Result<Tensor<4>, Infallible> {
+            Ok(picture.continued(x, y, w, h).to_tensor(&self.device))
         };
-        let size = [h + 2 * RIM, w + 2 * RIM];
-        let Ok(codes) = self.vqgan.encode_tiled(size, &self.tiling, read);
-        let codes = codes.narrow(1, RIM, h).narrow(2, RIM, w);
+        let Ok(codes) = self.vqgan.encode_continued(size, &self.tiling, read);
         codes
             .into_data()
             .convert::<i32>()
@@ -240,40 +233,6 @@ fn load_guided(
     Ok(Some(guided))
 }
 
-/// Tokens by which pictures are continued on every side before they are coded. Beyond the border
-/// convolutions see zeros, which a VQGAN trained on small crops shows as a tinted frame.
+/// Tokens by which paintings are continued on every side before they are decoded, as pictures are
+/// before they are encoded: beyond the border convolutions see zeros, which shows as a tinted frame.
 pub(crate) const RIM: usize = Tiling::MARGIN;
-
-/// Gives where a place outside `0..n` lies when the row is reflected at its ends, again and again.
-pub(crate) fn reflect(at: isize, n: usize) -> usize {
-    let period = 2 * n as isize;
-    let at = at.rem_euclid(period);
-    (if at < n as isize { at } else { period - 1 - at }) as usize
-}
-
-/// Cuts out a rectangle that may stick out on every side, where the picture is reflected.
-pub(crate) fn reflected_crop(picture: &Picture, x: isize, y: isize, w: usize, h: usize) -> Picture {
-    let mut rgb = Vec::with_capacity(3 * w * h);
-    for row in 0..h as isize {
-        for column in 0..w as isize {
-            let (x, y) = (
-                reflect(x + column, picture.w()),
-                reflect(y + row, picture.h()),
-            );
-            rgb.extend_from_slice(&picture.pixel(x, y));
-        }
-    }
-    Picture::new(w, h, rgb)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reflection_repeats_the_border_and_goes_back() {
-        let row: Vec<usize> = (-4..8).map(|at| reflect(at, 3)).collect();
-        assert_eq!(row, [2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
-        assert_eq!(reflect(-7, 1), 0);
-    }
-}

@@ -1,7 +1,7 @@
 //! The order in which a training sees its data.
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use crate::keyed;
+use rand::RngExt as _;
 
 /// Says which item each sample of a training is: all items in a random order, then all of them in
 /// another one, and so on.
@@ -54,10 +54,7 @@ impl Deck {
 
 /// The numbers below `n` in the order of an epoch (Fisher and Yates).
 fn shuffled(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&epoch.to_le_bytes());
-    let mut rng = StdRng::from_seed(key);
+    let mut rng = keyed::rng(seed, &[epoch]);
     let mut order: Vec<usize> = (0..n).collect();
     for last in (1..n).rev() {
         // Of 64 bits, so that machines of any word size draw the same.

@@ -2,10 +2,8 @@
 
 use crate::augment::Pipeline;
 use crate::image::PictureFormat;
-use crate::{DataError, Picture, Sample};
+use crate::{DataError, Picture, Sample, keyed};
 use burn::data::dataset::{Dataset, DatasetError};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -97,10 +95,7 @@ impl CropDataset {
 impl Dataset<Sample> for CropDataset {
     fn get(&self, index: usize) -> Result<Sample, DatasetError> {
         assert!(index < self.len, "item {index} of {}", self.len);
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&self.seed.to_le_bytes());
-        key[8..16].copy_from_slice(&(index as u64).to_le_bytes());
-        let mut rng = StdRng::from_seed(key);
+        let mut rng = keyed::rng(self.seed, &[index as u64]);
         let entry = &self.entries[index % self.entries.len()];
         let pixels = match &entry.source {
             Source::Kept(picture) => self.pipeline.apply(picture, &mut rng),

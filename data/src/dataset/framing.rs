@@ -1,9 +1,7 @@
 //! Pictures of any size as frames of one size.
 
-use crate::Picture;
 use crate::augment::{Augmentation, Draw, RandomHorizontalFlip, RandomResizedCrop};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
+use crate::{Picture, keyed};
 
 /// What is cut out of each picture of a dataset. It is the same whenever it is asked for: it
 /// depends on the seed, on the key of the picture and on the number of the crop.
@@ -52,11 +50,7 @@ impl Framing {
             Augmentation::RandomResizedCrop(RandomResizedCrop::default()),
             Augmentation::RandomHorizontalFlip(RandomHorizontalFlip::default()),
         ];
-        let mut bytes = [0; 32];
-        for (place, number) in bytes.chunks_exact_mut(8).zip([self.seed, key, crop as u64]) {
-            place.copy_from_slice(&number.to_le_bytes());
-        }
-        let mut rng = StdRng::from_seed(bytes);
+        let mut rng = keyed::rng(self.seed, &[key, crop as u64]);
         Draw::new(&steps, source, (self.w, self.h), &mut rng)
     }
 

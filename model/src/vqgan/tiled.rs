@@ -117,6 +117,36 @@ impl Vqgan {
         )?;
         Ok(Tensor::cat(codes, 1))
     }
+
+    /// Gives the codes of a picture that is continued beyond its border, so that its tokens are
+    /// those of a place within a larger picture. Without that, convolutions see zeros there, and
+    /// two tokens of three come out otherwise.
+    ///
+    /// `size` counts rows and columns of tokens, [`Tiling::MARGIN`] of continuation not counted;
+    /// `read` gives pixels of the continued picture from a place (y, x) on, which may be negative, in
+    /// a size (h, w).
+    ///
+    /// # Shapes
+    /// `read` gives `[1, 3, h, w]` in -1..1, this `[1, h, w]`.
+    ///
+    /// # Errors
+    /// The first error of `read` ends the encoding.
+    pub fn encode_continued<E>(
+        &self,
+        [h, w]: [usize; 2],
+        tiling: &Tiling,
+        mut read: impl FnMut([isize; 2], [usize; 2]) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<3, Int>, E> {
+        let (stride, rim) = (self.stride(), Tiling::MARGIN);
+        let read = |window: &Window| {
+            let start = window
+                .start
+                .map(|at| (at as isize - rim as isize) * stride as isize);
+            read(start, window.size.map(|side| side * stride))
+        };
+        let codes = self.encode_tiled([h + 2 * rim, w + 2 * rim], tiling, read)?;
+        Ok(codes.narrow(1, rim, h).narrow(2, rim, w))
+    }
 }
 
 impl Decoder {
