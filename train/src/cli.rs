@@ -2,22 +2,21 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use nuwa_data::Picture;
 use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::Decoding;
 
+use crate::log::Screen;
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
 use crate::prepare::{self, PrepareArgs};
 use crate::render::{self, RenderArgs};
+use crate::run_folder::{CONFIG, stop_flag};
 use crate::tokenize::{self, TokenizeArgs};
 use crate::vqgan::{self, VqganArgs};
 use crate::weights::{self, WeightsArgs};
@@ -173,18 +172,15 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
         Some(run) => Start::from_run(&config, run, &device)?,
         None => Start::fresh(&config, &device),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    // A second program in one process keeps the first handler; the flag is then never set.
-    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
-    let bar = bar(args.quiet, &device::description(&device));
+    let stop = stop_flag();
+    let mut screen = Screen::new(args.quiet, &device::description(&device));
     let name = args
         .picture
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let mut report = |progress: Progress| show(&bar, args.quiet, &progress);
+    let mut report = |progress: Progress| show(&mut screen, &progress);
     let watch = Watch {
         report: &mut report,
         stop: &stop,
@@ -199,7 +195,7 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     };
     let outcome =
         one_shot::run(&job, start, watch).with_context(|| format!("run {}", args.out.display()))?;
-    bar.finish_and_clear();
+    screen.close();
     println!("{}", summary(&outcome, &args.out));
     Ok(())
 }
@@ -223,7 +219,7 @@ fn fit_crops(config: &mut OneShotConfig, picture: &Picture) -> Result<(), String
 
 /// Makes sure the folder can take the run, before any work is done.
 fn claim(out: &Path, force: bool) -> anyhow::Result<()> {
-    if out.join("run.toml").exists() && !force {
+    if out.join(CONFIG).exists() && !force {
         anyhow::bail!("{} holds a run already; --force replaces it", out.display());
     }
     std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
@@ -233,20 +229,7 @@ fn claim(out: &Path, force: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bar(quiet: bool, device: &str) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(1000);
-    let style =
-        ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a fixed template");
-    bar.set_style(style);
-    bar.set_prefix(device.to_owned());
-    bar
-}
-
-#[expect(clippy::print_stderr, reason = "this is the log")]
-fn show(bar: &ProgressBar, quiet: bool, progress: &Progress) {
+fn show(screen: &mut Screen, progress: &Progress) {
     let Progress {
         stage,
         steps,
@@ -258,18 +241,13 @@ fn show(bar: &ProgressBar, quiet: bool, progress: &Progress) {
     } = progress;
     let left = elapsed.as_secs_f64() * (1.0 / spent.max(1e-6) - 1.0).max(0.0);
     let left = humantime::format_duration(Duration::from_secs(left as u64));
-    bar.set_position((spent * 1000.0) as u64);
     let line =
         format!("stage {stage} of 2, step {steps}, loss {loss:.4}, rate {rate:.1e}, {left} left");
-    bar.set_message(if note.is_empty() {
-        line
-    } else {
-        format!("{line}, {note}")
-    });
-    // Without a terminal there is no bar; a line now and then keeps logs readable.
-    if bar.is_hidden() && !quiet && steps % 100 < 10 {
-        eprintln!("{}", bar.message());
-    }
+    let line = match note.is_empty() {
+        true => line,
+        false => format!("{line}, {note}"),
+    };
+    screen.show(*spent, line);
 }
 
 fn summary(outcome: &Outcome, out: &Path) -> String {

@@ -12,6 +12,7 @@ pub mod one_shot;
 pub mod overlay;
 pub mod prepare;
 pub mod render;
+pub mod run_folder;
 pub mod schedule;
 pub mod tokenize;
 pub mod vqgan;

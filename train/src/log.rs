@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use nuwa_data::pending::PendingFile;
 use serde_json::{Map, Value};
 
 use self::board::Board;
@@ -36,11 +37,12 @@ impl Log {
     /// When the folder cannot be written to.
     pub fn open(run: &Path, updates: u64) -> anyhow::Result<Self> {
         let path = run.join(LOG);
-        let opened = keep_until(&path, updates).and_then(|()| {
+        let open = || -> anyhow::Result<(File, Board)> {
+            keep_until(&path, updates)?;
             let lines = File::options().create(true).append(true).open(&path)?;
             Ok((lines, Board::create(run, updates)?))
-        });
-        let (lines, board) = opened.with_context(|| path.display().to_string())?;
+        };
+        let (lines, board) = open().with_context(|| path.display().to_string())?;
         Ok(Self {
             path,
             lines,
@@ -71,7 +73,7 @@ impl Log {
 }
 
 /// Drops the lines about later updates, and a last line that is torn.
-fn keep_until(path: &Path, updates: u64) -> io::Result<()> {
+fn keep_until(path: &Path, updates: u64) -> anyhow::Result<()> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         text => text?,
@@ -87,9 +89,9 @@ fn keep_until(path: &Path, updates: u64) -> io::Result<()> {
     if kept.len() == text.len() {
         return Ok(());
     }
-    let partial = path.with_extension("partial");
-    fs::write(&partial, kept)?;
-    fs::rename(partial, path)
+    let mut file = PendingFile::create(path)?;
+    file.write_all(kept.as_bytes())?;
+    Ok(file.commit()?)
 }
 
 #[cfg(test)]

@@ -7,6 +7,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+/// Lays a file, if there is one, and then pairs over a config.
+///
+/// # Errors
+/// Those of [`lay_file`] and [`overlay`].
+pub fn lay<C: Serialize + DeserializeOwned>(
+    base: &C,
+    file: Option<&Path>,
+    pairs: &[String],
+) -> Result<C, String> {
+    match file {
+        Some(file) => overlay(&lay_file(base, file)?, pairs),
+        None => overlay(base, pairs),
+    }
+}
+
 /// Lays `a.b=value` pairs over a config. Values are TOML; a bare word is a string.
 ///
 /// # Errors

@@ -3,8 +3,6 @@
 mod arguments;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nuwa_data::DataError;
@@ -15,6 +13,7 @@ use nuwa_data::prepare::{
 pub(crate) use self::arguments::PixelSize;
 pub use self::arguments::PrepareArgs;
 use self::arguments::{LhqcArgs, LhqvArgs, OutArgs};
+use crate::run_folder::stop_flag;
 
 /// Makes the dataset that the arguments ask for; interrupted, it ends after the item at hand.
 ///
@@ -113,10 +112,7 @@ fn finish(
     args: &OutArgs,
     prepare: impl FnOnce(Watch<'_>) -> Result<Outcome, DataError>,
 ) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    // A second program in one process keeps the first handler; the flag is then never set.
-    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    let stop = stop_flag();
     let bar = if args.quiet {
         ProgressBar::hidden()
     } else {

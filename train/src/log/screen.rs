@@ -37,9 +37,8 @@ impl Screen {
     /// Shows how far it is, from 0 to 1, and what there is to say.
     pub fn show(&mut self, done: f64, message: String) {
         self.bar.set_position((done * 1000.0) as u64);
-        let due = self
-            .last_line
-            .is_none_or(|last| last.elapsed() >= LINE_EVERY);
+        let is_late = |last: Instant| last.elapsed() >= LINE_EVERY;
+        let due = done >= 1.0 || self.last_line.is_none_or(is_late);
         if self.bar.is_hidden() && due {
             self.last_line = Some(Instant::now());
             self.say(&message);
@@ -54,6 +53,12 @@ impl Screen {
         if !self.quiet {
             self.bar.suspend(|| eprintln!("{line}"));
         }
+    }
+
+    /// Says what must not be missed, quiet or not.
+    #[expect(clippy::print_stderr, reason = "this is the log")]
+    pub fn warn(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("nuwa-train: {line}"));
     }
 
     /// Takes the bar away.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use nuwa_data::augment::Upright;
 use nuwa_model::patch::{Extent, TokenSize};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
 use nuwa_model::vqgan::VqganConfig;
 use serde::{Deserialize, Serialize};
+
+use crate::run_folder::read_config;
 
 /// Everything a one-shot training depends on, besides the picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,11 +159,7 @@ impl OneShotConfig {
     /// # Errors
     /// When the run has none, or it is not understood.
     pub fn of_run(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("run.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let understood =
-            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
-        understood.with_context(|| path.display().to_string())
+        read_config(folder)
     }
 
     /// Names the first thing that cannot work, or nothing.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::config::OneShotConfig;
 use super::{Watch, stage_one, stage_two};
 use crate::materialize::materialize;
+use crate::run_folder::write_config;
 use crate::schedule::{Budget, Clock};
 use crate::vqgan::codebook::{CodeUsage, codes_on_host};
 
@@ -123,8 +124,7 @@ impl Start {
 pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let config = job.config;
-    std::fs::create_dir_all(job.out)?;
-    std::fs::write(job.out.join("run.toml"), toml::to_string_pretty(config)?)?;
+    write_config(job.out, config)?;
     let header = |kind| Header {
         kind,
         licence: "that of the picture it was trained on".into(),

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -17,7 +15,8 @@ use super::config::RenderRunConfig;
 use super::run::{RenderJob, RenderOutcome};
 use crate::cli::Misuse;
 use crate::log::Screen;
-use crate::overlay::{lay_file, overlay};
+use crate::overlay::lay;
+use crate::run_folder::{CONFIG, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
 
 /// Arguments of `render`.
@@ -70,21 +69,12 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
             (config, store)
         }
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    // The first signal ends after the picture at hand, so that a checkpoint is whole; the second
-    // does not wait. A second program in one process keeps the first handler.
-    let _ = ctrlc::set_handler(move || {
-        if on_signal.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
     let job = RenderJob {
         config: &config,
         run: &args.run,
         store,
         device: &device,
-        stop,
+        stop: stop_flag(),
         screen: Screen::new(args.quiet, &device::description(&device)),
     };
     let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
@@ -106,11 +96,7 @@ fn begin(
     let lay = |patch| {
         let store = (spec, n);
         let defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
-        let with_file = match &args.config {
-            Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
-            None => defaults,
-        };
-        overlay(&with_file, &args.set).map_err(Misuse)
+        lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)
     };
     // The defaults count updates in patches, and what is laid over them may give these another size.
     let patch = lay(None)?.renderer.patch;
@@ -122,7 +108,7 @@ fn begin(
     if let Some(problem) = config.problem(spec) {
         return Err(Misuse(problem).into());
     }
-    if args.run.join("run.toml").exists() {
+    if args.run.join(CONFIG).exists() {
         anyhow::bail!(
             "{} holds a run already; without --tokens it goes on",
             args.run.display()
@@ -133,11 +119,7 @@ fn begin(
         copy(&network_folder(text, "text"), &args.run.join("text"))?;
     }
     // The config comes last: a folder that has one is a run with all it needs.
-    let path = args.run.join("run.toml");
-    let partial = args.run.join(".run.toml.partial");
-    fs::write(&partial, toml::to_string_pretty(&config)?)
-        .and_then(|()| fs::rename(&partial, &path))
-        .with_context(|| path.display().to_string())?;
+    write_config(&args.run, &config)?;
     Ok((config, store))
 }
 

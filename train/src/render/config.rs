@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use nuwa_data::store::{StoreSpec, TextSpec};
 use nuwa_model::clip::ClipTextConfig;
 use nuwa_model::patch::TokenSize;
@@ -11,6 +10,7 @@ use nuwa_model::render::RendererConfig;
 use serde::{Deserialize, Serialize};
 
 use super::source::Source;
+use crate::run_folder::read_config;
 
 /// Everything a training of stage two depends on, besides the tokens themselves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,11 +135,7 @@ impl RenderRunConfig {
     /// # Errors
     /// When there is none, or it is not that of a stage-two training.
     pub fn of_run(run: &Path) -> anyhow::Result<Self> {
-        let path = run.join("run.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let understood =
-            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
-        understood.with_context(|| path.display().to_string())
+        read_config(run)
     }
 
     /// Names the first thing that cannot work with a store, or nothing.

@@ -1,5 +1,6 @@
 //! Batches of a store on their way to the learner: made ahead, in order, from any batch on.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,18 +17,20 @@ use super::source::Source;
 const AHEAD: usize = 2;
 
 /// Gives one stretch of batches after the other: an epoch of Burn's learner is what lies between
-/// two checkpoints. Clones share the place they stand at.
+/// two checkpoints. Clones share the place they stand at; slices have their own.
 #[derive(Debug, Clone)]
 pub(super) struct Loader {
     source: Arc<Mutex<Source>>,
     /// Batches of a stretch.
     stretch: u64,
+    /// Which of them are given.
+    part: Range<u64>,
     state: Arc<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Batches that were given.
+    /// Batches that were given, or passed over.
     given: AtomicU64,
     waited: Mutex<Duration>,
 }
@@ -43,6 +46,7 @@ impl Loader {
         Self {
             source: Arc::new(Mutex::new(source)),
             stretch,
+            part: 0..stretch,
             state: Arc::new(state),
         }
     }
@@ -60,20 +64,24 @@ impl Loader {
 
 impl DataLoader<RenderBatch> for Loader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<RenderBatch> + 'a> {
-        let start = self.given();
-        let end = (start / self.stretch + 1) * self.stretch;
+        let given = self.given();
+        let first = given / self.stretch * self.stretch;
+        let start = given.max(first + self.part.start);
+        let end = first + self.part.end;
         let source = self.source.clone();
         let make = move |number| source.lock().expect("no holder panics").batch(number);
         Box::new(Stretch {
             batches: Prefetch::new(start..end, AHEAD, make),
             waited: Duration::ZERO,
+            at: start,
             end,
+            next: first + self.stretch,
             state: &self.state,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.stretch as usize
+        (self.part.end - self.part.start) as usize
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<RenderBatch>> {
@@ -81,15 +89,28 @@ impl DataLoader<RenderBatch> for Loader {
         Arc::new(self.clone())
     }
 
-    fn slice(&self, _: usize, _: usize) -> Arc<dyn DataLoader<RenderBatch>> {
-        unimplemented!("one device takes every batch")
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<RenderBatch>> {
+        let [start, end] = [start, end].map(|at| self.part.start + at as u64);
+        let state = State {
+            given: self.given().into(),
+            ..State::default()
+        };
+        Arc::new(Self {
+            part: start..end.min(self.part.end),
+            state: Arc::new(state),
+            ..self.clone()
+        })
     }
 }
 
 struct Stretch<'a> {
     batches: Prefetch<RenderBatch>,
     waited: Duration,
+    /// Number of the batch that comes.
+    at: u64,
     end: u64,
+    /// The first batch of the next stretch.
+    next: u64,
     state: &'a State,
 }
 
@@ -97,12 +118,17 @@ impl Iterator for Stretch<'_> {
     type Item = Result<RenderBatch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
+        let Some(batch) = self.batches.next() else {
+            // What comes after the part is given by others.
+            self.state.given.store(self.next, Ordering::Relaxed);
+            return None;
+        };
         let waited = self.batches.waited();
         *self.state.waited.lock().expect("no holder panics") += waited - self.waited;
         self.waited = waited;
         if batch.is_ok() {
-            self.state.given.fetch_add(1, Ordering::Relaxed);
+            self.state.given.store(self.at + 1, Ordering::Relaxed);
+            self.at += 1;
         }
         Some(batch.map_err(DatasetError::new))
     }
@@ -148,5 +174,75 @@ impl Iterator for Nothing {
 impl DataLoaderIterator<RenderBatch> for Nothing {
     fn progress(&self) -> Progress {
         Progress::new(0, 0, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuwa_data::dataset::{Deck, TokenBatches};
+    use nuwa_data::store::{StoreSpec, TokenStore, TokenWriter};
+    use nuwa_model::preset::{Preset, Size};
+
+    use super::*;
+
+    fn loader(folder: &std::path::Path, given: u64) -> Loader {
+        let store = TokenStore::open(folder, "abc").expect("a store");
+        let deck = Deck::new(store.n_records(), 4);
+        let source = Source {
+            batches: TokenBatches::new(store, deck, 2),
+            renderer: Preset::UigHd.recipe(Size::Tiny).renderer,
+            seed: 4,
+            caption_dropout: 0.0,
+            corruption: 0.0,
+            nothing: None,
+            device: Device::flex(),
+        };
+        Loader::new(source, 5, given)
+    }
+
+    fn stretch(loader: &dyn DataLoader<RenderBatch>) -> Vec<Vec<i32>> {
+        let tokens = |batch: RenderBatch| batch.tokens.codes().to_vec();
+        loader
+            .iter()
+            .map(|batch| tokens(batch.expect("whole")))
+            .collect()
+    }
+
+    #[test]
+    fn stretches_follow_each_other_from_any_batch_and_slices_are_parts_of_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spec = StoreSpec {
+            fingerprint: "abc".into(),
+            tokens: [1, 8, 8],
+            text: None,
+            crops: 1,
+        };
+        let mut writer = TokenWriter::open(folder.path(), &spec).expect("a store");
+        for key in 0..7 {
+            writer
+                .append(key, &[&[key as u16; 64]], None)
+                .expect("stored");
+        }
+        writer.finish().expect("on disk");
+        let whole = loader(folder.path(), 0);
+        let [first, second] = [stretch(&whole), stretch(&whole)];
+        assert_eq!([first.len(), second.len(), whole.num_items()], [5; 3]);
+        assert_ne!(first, second);
+        assert_eq!(whole.given(), 10);
+        // A training that was interrupted after three batches.
+        let late = loader(folder.path(), 3);
+        assert_eq!(
+            [stretch(&late), stretch(&late)],
+            [first[3..].to_vec(), second.clone()]
+        );
+        let parts = loader(folder.path(), 0);
+        let parts = [parts.slice(0, 2), parts.slice(2, 5)];
+        for expected in [first, second] {
+            let found: Vec<_> = parts
+                .iter()
+                .flat_map(|part| stretch(part.as_ref()))
+                .collect();
+            assert_eq!(found, expected);
+        }
     }
 }

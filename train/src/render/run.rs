@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use nuwa_data::dataset::{Deck, TokenBatches};
-use nuwa_data::store::{self, TextSpec, TokenStore};
+use nuwa_data::store::{TextSpec, TokenStore};
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::Renderer;
@@ -74,16 +74,15 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let began = Instant::now();
     let config = job.config;
     let stage = &config.stage_two;
-    let n_patches =
-        Source::grid(job.store.spec().tokens, config.renderer.patch).map_err(anyhow::Error::msg)?;
-    let n_patches = (n_patches.f * n_patches.h * n_patches.w) as u64;
+    let grid = Source::grid(job.store.spec().tokens, config.renderer.patch);
+    let n_patches = grid.map_err(anyhow::Error::msg)?.count() as u64;
     let checkpoints = Checkpoints::new(&job.run.join(CHECKPOINTS), stage.keep);
     let newest = checkpoints.newest(|folder, error| {
         let line = format!(
             "{} is damaged ({error:#}); an older checkpoint is taken",
             folder.display()
         );
-        job.screen.say(&line);
+        job.screen.warn(&line);
     })?;
     let clock = Arc::new(Clock::start(Budget::Steps(stage.updates as usize)));
     let mut learner = first_learner(&job, &clock)?;
@@ -104,7 +103,11 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     });
     let log = Log::open(job.run, place.updates)?;
     let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
-    let loader = Arc::new(Loader::new(source(&job)?, stretch, place.batches));
+    let loader = Arc::new(Loader::new(
+        source(config, job.run, job.store, job.device)?,
+        stretch,
+        place.batches,
+    ));
     let keeper = Arc::new(Keeper::new(checkpoints));
     let interrupter = Interrupter::new();
     let watch = Arc::new(RunWatch::new(
@@ -178,33 +181,40 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
     Ok(Learner::new(task, Adam::default().init(), schedule))
 }
 
-fn source(job: &RenderJob) -> anyhow::Result<Source> {
-    let (config, stage) = (job.config, &job.config.stage_two);
-    let spec = job.store.spec();
-    let nothing = match spec.text {
+fn source(
+    config: &RenderRunConfig,
+    run: &Path,
+    store: TokenStore,
+    device: &Device,
+) -> anyhow::Result<Source> {
+    let stage = &config.stage_two;
+    let nothing = match store.spec().text {
         None => None,
         Some(TextSpec::Ids { .. }) => {
             let ids = ClipTokenizer::new().tokenize("");
-            Some(store::Text::Ids(ids.iter().map(|&id| id as u16).collect()))
+            Some(nuwa_data::store::Text::Ids(
+                ids.iter().map(|&id| id as u16).collect(),
+            ))
         }
         Some(TextSpec::States { .. }) => {
-            let folder = job.run.join("text");
-            let (tower, _, _) = checkpoint::load::<ClipText>(&folder, job.device)?;
-            let states = tower.forward(ClipTokenizer::new().batch(&[""], job.device));
+            let folder = run.join("text");
+            let (tower, _, _) = checkpoint::load::<ClipText>(&folder, device)?;
+            let states = tower.forward(ClipTokenizer::new().batch(&[""], device));
             let states = states.into_data().convert::<f32>().try_to_vec();
-            Some(store::Text::States(states.expect("converted to f32")))
+            Some(nuwa_data::store::Text::States(
+                states.expect("converted to f32"),
+            ))
         }
     };
-    let n = job.store.n_records();
-    let store = TokenStore::open(&config.tokens, &spec.fingerprint)?;
+    let deck = Deck::new(store.n_records(), config.seed);
     Ok(Source {
-        batches: TokenBatches::new(store, Deck::new(n, config.seed), stage.batch),
+        batches: TokenBatches::new(store, deck, stage.batch),
         renderer: config.renderer.clone(),
         seed: config.seed,
         caption_dropout: stage.caption_dropout,
         corruption: stage.corruption,
         nothing,
-        device: job.device.clone(),
+        device: device.clone(),
     })
 }
 

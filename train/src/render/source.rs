@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use nuwa_data::DataError;
 use nuwa_data::dataset::{TokenBatch, TokenBatches};
-use nuwa_data::store;
+use nuwa_data::{DataError, keyed, store};
 use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
 use nuwa_model::render::{Decoding, RendererConfig, TokenGrid, pnar};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 
 use super::batch::{Masks, RenderBatch, Text};
 
@@ -57,7 +56,7 @@ impl Source {
     /// Gives batch number `number`.
     pub(super) fn batch(&mut self, number: u64) -> Result<RenderBatch, DataError> {
         let TokenBatch { tokens, texts, .. } = self.batches.at(number)?;
-        let mut rng = self.rng(number);
+        let mut rng = keyed::rng(self.seed, &[number]);
         let [f, h, w] = self.batches.store().spec().tokens;
         let size = TokenSize { f, h, w };
         let b = texts.len();
@@ -82,13 +81,6 @@ impl Source {
             text,
             masks,
         })
-    }
-
-    fn rng(&self, number: u64) -> StdRng {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&self.seed.to_le_bytes());
-        key[8..16].copy_from_slice(&number.to_le_bytes());
-        StdRng::from_seed(key)
     }
 
     fn text(&self, texts: Vec<Option<store::Text>>, rng: &mut StdRng) -> Option<Text> {

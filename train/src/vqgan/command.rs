@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -18,7 +16,8 @@ use super::config::VqganRunConfig;
 use super::run::{VqganJob, VqganOutcome};
 use crate::cli::Misuse;
 use crate::log::Screen;
-use crate::overlay::{lay_file, overlay};
+use crate::overlay::lay;
+use crate::run_folder::{CONFIG, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
 
 /// Arguments of `vqgan`.
@@ -72,14 +71,6 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         Some(folder) => Some(checkpoint::load::<Vqgan>(folder, &device.clone().autodiff())?.0),
         None => None,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    // The second signal does not wait for the update at hand.
-    let _ = ctrlc::set_handler(move || {
-        if on_signal.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
     let screen = Screen::new(args.quiet, &device::description(&device));
     if config.stage_one.loss.perceptual_weight > 0.0 {
         screen.say("there are no LPIPS weights: the perceptual distance is left out of the loss");
@@ -90,7 +81,7 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         entries,
         first,
         device: &device,
-        stop,
+        stop: stop_flag(),
         screen,
     };
     let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
@@ -106,30 +97,18 @@ fn begin(args: &VqganArgs, data: &Path, first: Option<&Path>) -> anyhow::Result<
     if let Some(architecture) = &architecture {
         defaults.vqgan = architecture.clone();
     }
-    let with_file = match &args.config {
-        Some(file) => lay_file(&defaults, file).map_err(Misuse)?,
-        None => defaults,
-    };
-    let config = overlay(&with_file, &args.set).map_err(Misuse)?;
+    let config = lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)?;
     if architecture.is_some_and(|architecture| architecture != config.vqgan) {
         return Err(Misuse("the architecture is that of --init-from".into()).into());
     }
     if let Some(problem) = config.problem() {
         return Err(Misuse(problem).into());
     }
-    let path = args.run.join("run.toml");
-    if path.exists() {
+    if args.run.join(CONFIG).exists() {
         let run = args.run.display();
         anyhow::bail!("{run} holds a run already; without --data it goes on");
     }
-    let (partial, text) = (
-        args.run.join(".run.toml.partial"),
-        toml::to_string_pretty(&config)?,
-    );
-    fs::create_dir_all(&args.run)
-        .and_then(|()| fs::write(&partial, text))
-        .and_then(|()| fs::rename(&partial, &path))
-        .with_context(|| path.display().to_string())?;
+    write_config(&args.run, &config)?;
     Ok(config)
 }
 

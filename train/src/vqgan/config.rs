@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use nuwa_model::preset::Size;
 use nuwa_model::vqgan::VqganConfig;
 use serde::{Deserialize, Serialize};
 
 use super::loss::VqganLossConfig;
+use crate::run_folder::read_config;
 
 /// Smallest crop of which the strided layers of the adversary leave something to judge.
 const LEAST_JUDGED_PX: usize = 32;
@@ -118,11 +118,7 @@ impl VqganRunConfig {
     /// # Errors
     /// When there is none, or it is not that of a stage-one training.
     pub fn of_run(run: &Path) -> anyhow::Result<Self> {
-        let path = run.join("run.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let understood =
-            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
-        understood.with_context(|| path.display().to_string())
+        read_config(run)
     }
 
     /// Names the first thing that cannot work, or nothing.

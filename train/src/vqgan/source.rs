@@ -2,9 +2,8 @@
 
 use nuwa_data::augment::Pipeline;
 use nuwa_data::dataset::{Deck, Entry};
-use nuwa_data::{DataError, Picture, video};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use nuwa_data::{DataError, Picture, keyed, video};
+use rand::RngExt;
 use rayon::prelude::*;
 
 /// What crops are taken from.
@@ -29,10 +28,7 @@ impl Source {
     }
 
     fn crop(&self, entry: &Entry, sample: u64) -> Result<Picture, DataError> {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&self.seed.to_le_bytes());
-        key[8..16].copy_from_slice(&sample.to_le_bytes());
-        let mut rng = StdRng::from_seed(key);
+        let mut rng = keyed::rng(self.seed, &[sample]);
         let mut clip = video::read_clip(&entry.path)?;
         let frame = clip.swap_remove(rng.random_range(0..clip.len()));
         let (w, h, needed) = (frame.w(), frame.h(), self.pipeline.px);

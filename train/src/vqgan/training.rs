@@ -61,7 +61,7 @@ impl<'a> Training<'a> {
         let newest = checkpoints.newest(|folder, error| {
             let folder = folder.display();
             let line = format!("{folder} is damaged ({error:#}); an older checkpoint is taken");
-            job.screen.say(&line);
+            job.screen.warn(&line);
         })?;
         let updates = newest.as_ref().map_or(0, |checkpoint| checkpoint.updates);
         let mut training = Self {

@@ -1,0 +1,53 @@
+//! What every run has: its effective config in its folder, and an ear for interruptions.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use nuwa_data::pending::PendingFile;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Name of the effective config. A folder that has it is a run.
+pub const CONFIG: &str = "run.toml";
+
+/// Reads the effective config of a run.
+///
+/// # Errors
+/// When there is none, or it is not one of this kind; the file is named.
+pub fn read_config<C: DeserializeOwned>(run: &Path) -> anyhow::Result<C> {
+    let path = run.join(CONFIG);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let understood = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
+    understood.with_context(|| path.display().to_string())
+}
+
+/// Writes the effective config of a run, whose folder is created where needed.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_config<C: Serialize>(run: &Path, config: &C) -> anyhow::Result<()> {
+    let path = run.join(CONFIG);
+    std::fs::create_dir_all(run).with_context(|| run.display().to_string())?;
+    let mut file = PendingFile::create(&path)?;
+    file.write_all(toml::to_string_pretty(config)?.as_bytes())
+        .with_context(|| path.display().to_string())?;
+    Ok(file.commit()?)
+}
+
+/// Gives a flag that the first interruption (SIGINT, SIGTERM) sets; the second one does not wait and
+/// ends the process.
+///
+/// A second program in one process keeps the first handler; its own flag is then never set.
+pub fn stop_flag() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    let _ = ctrlc::set_handler(move || {
+        if on_signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    stop
+}
