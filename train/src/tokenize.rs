@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use nuwa_data::dataset::Prefetch;
 use nuwa_data::store::{StoreSpec, TokenStore, TokenWriter};
 use nuwa_data::{DataError, Picture};
@@ -27,12 +26,12 @@ use self::encoder::{FrameEncoder, TextEncoder};
 use self::folder::{SkipList, claim};
 use self::plan::Plan;
 pub(crate) use self::plan::{network_folder, vqgan_config};
+use crate::log::Screen;
+use crate::run_folder::stop_flag;
 use crate::vqgan::codebook::CodeUsage;
 
 /// Groups of pictures that may wait for the encoder.
 const AHEAD: usize = 2;
-/// Lines that tell of progress where there is no bar.
-const LINES: usize = 20;
 
 /// What is read of an entry: the frames of its crops, or why there are none.
 type Loaded = (usize, Result<Vec<Picture>, DataError>);
@@ -59,20 +58,17 @@ pub fn run(args: TokenizeArgs) -> anyhow::Result<()> {
         crops: args.crops.into(),
     };
     claim(&args.out, &told(&plan, &spec, &texts))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    // A second program in one process keeps the first handler; the flag is then never set.
-    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    let stop = stop_flag();
     let mut job = Job {
         writer: TokenWriter::open(&args.out, &spec)?,
         plan,
         frames,
         texts,
-        bar: Progress::new(args.quiet, &device::description(&device)),
+        screen: Screen::new(args.quiet, &device::description(&device)),
     };
     let (done, skipped, waited) = job.run(&args.out, &stop)?;
     let n = job.plan.listing.entries.len();
-    job.bar.finish();
+    job.screen.close();
     job.writer.finish()?;
     if done < n {
         bail!(
@@ -115,7 +111,7 @@ struct Job {
     frames: FrameEncoder,
     texts: TextEncoder,
     writer: TokenWriter,
-    bar: Progress,
+    screen: Screen,
 }
 
 impl Job {
@@ -129,7 +125,7 @@ impl Job {
         let passed = entries[..done].iter().map(|entry| entry.name.as_str());
         let passed: std::collections::HashSet<&str> = passed.collect();
         let mut skips = SkipList::open(out, |item| passed.contains(item))?;
-        self.bar.show(done, n);
+        self.show(done);
         // All of the group in which it goes on is encoded again: batches stay the same.
         let groups = (done / self.plan.group) as u64..self.plan.n_groups() as u64;
         let groups = if done == n { 0..0 } else { groups };
@@ -146,9 +142,15 @@ impl Job {
             let end = group.last().map_or(done, |(index, _)| index + 1);
             self.store(group, done, &mut skips)?;
             done = end;
-            self.bar.show(done, n);
+            self.show(done);
         }
         Ok((done, skips.len(), loaded.waited()))
+    }
+
+    fn show(&mut self, done: usize) {
+        let n = self.plan.listing.entries.len();
+        let share = done as f64 / n.max(1) as f64;
+        self.screen.show(share, format!("{done} of {n} pictures"));
     }
 
     /// Encodes a group and stores what comes at or after `from`.
@@ -187,7 +189,8 @@ impl Job {
                 Err(error) if index >= from => {
                     let reason = format!("{:#}", anyhow::Error::new(error)).replace('\n', " ");
                     if skips.add(&entry.name, &reason)? {
-                        self.bar.say(&format!("left out {}: {reason}", entry.name));
+                        self.screen
+                            .warn(&format!("left out {}: {reason}", entry.name));
                     }
                 }
                 Err(_) => {}
@@ -219,49 +222,4 @@ fn summary(out: &Path, fingerprint: &str, codes: usize) -> anyhow::Result<String
         usage.n_used(),
         usage.perplexity(),
     ))
-}
-
-/// A bar, or a line now and then where there is no terminal.
-struct Progress {
-    bar: ProgressBar,
-    quiet: bool,
-    shown: Option<usize>,
-}
-
-impl Progress {
-    fn new(quiet: bool, device: &str) -> Self {
-        let template = "{prefix} [{bar:30}] {pos} of {len}, {eta} left";
-        let style = ProgressStyle::with_template(template).expect("a fixed template");
-        let bar = match quiet {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new(0).with_style(style),
-        };
-        bar.set_prefix(device.to_owned());
-        Self {
-            bar,
-            quiet,
-            shown: None,
-        }
-    }
-
-    #[expect(clippy::print_stderr, reason = "this is the log")]
-    fn show(&mut self, done: usize, of: usize) {
-        self.bar.set_length(of as u64);
-        self.bar.set_position(done as u64);
-        let share = done * LINES / of.max(1);
-        let is_new = self.shown.is_none_or(|shown| shown < share);
-        if self.bar.is_hidden() && !self.quiet && is_new {
-            eprintln!("{done} of {of} pictures");
-            self.shown = Some(share);
-        }
-    }
-
-    #[expect(clippy::print_stderr, reason = "this is the log")]
-    fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("nuwa-train: {line}"));
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
 }

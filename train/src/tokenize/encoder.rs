@@ -10,7 +10,7 @@ use nuwa_data::store::{Text, TextSpec};
 use nuwa_model::checkpoint;
 use nuwa_model::clip::{CONTEXT_LENGTH, ClipText, ClipTextConfig, ClipTokenizer};
 use nuwa_model::vqgan::Vqgan;
-use nuwa_model::vqgan::tiled::{Tiling, Window};
+use nuwa_model::vqgan::tiled::Tiling;
 
 use super::arguments::TextChoice;
 use super::plan::{Plan, network_folder};
@@ -39,12 +39,13 @@ impl FrameEncoder {
         checkpoint::fingerprint(&self.vqgan)
     }
 
-    /// Gives the tokens of frames of one size, frame after frame.
+    /// Gives the tokens of frames of one size, frame after frame; each is continued beyond its border
+    /// as painting continues pictures, so that it learns from the tokens that it will be given.
     pub(super) fn encode(&self, frames: &[Picture]) -> Vec<u16> {
         let batches = frames.chunks(if self.tiled { 1 } else { self.batch });
         let codes = batches.flat_map(|batch| {
             codes_on_host(match self.tiled {
-                false => self.vqgan.encode(Picture::stack(batch, &self.device)),
+                false => self.whole(batch),
                 true => self.in_windows(&batch[0]),
             })
         });
@@ -52,17 +53,26 @@ impl FrameEncoder {
         codes.map(token).collect()
     }
 
+    fn whole(&self, frames: &[Picture]) -> Tensor<3, Int> {
+        let (stride, rim) = (self.vqgan.stride(), Tiling::MARGIN);
+        let (beyond, first) = (rim * stride, &frames[0]);
+        let (w, h) = (first.w(), first.h());
+        let start = -(beyond as isize);
+        let continued =
+            |frame: &Picture| frame.continued(start, start, w + 2 * beyond, h + 2 * beyond);
+        let frames: Vec<Picture> = frames.iter().map(continued).collect();
+        let codes = self.vqgan.encode(Picture::stack(&frames, &self.device));
+        codes.narrow(1, rim, h / stride).narrow(2, rim, w / stride)
+    }
+
     fn in_windows(&self, frame: &Picture) -> Tensor<3, Int> {
         let stride = self.vqgan.stride();
-        let read = |window: &Window| -> Result<Tensor<4>, Infallible> {
-            let [y, x] = window.start.map(|at| at * stride);
-            let [h, w] = window.size.map(|side| side * stride);
-            Ok(frame.crop(x, y, w, h).to_tensor(&self.device))
+        let read = |[y, x]: [isize; 2], [h, w]: [usize; 2]| -> Result<Tensor<4>, Infallible> {
+            Ok(frame.continued(x, y, w, h).to_tensor(&self.device))
         };
         let size = [frame.h() / stride, frame.w() / stride];
-        let Ok(codes) = self
-            .vqgan
-            .encode_tiled(size, &Tiling::of_stride(stride), read);
+        let tiling = Tiling::of_stride(stride);
+        let Ok(codes) = self.vqgan.encode_continued(size, &tiling, read);
         codes
     }
 }
@@ -196,16 +206,13 @@ mod tests {
         let frame = |at| Picture::new(w, h, (0..3 * w * h).map(|i| byte(i + at)).collect());
         let frames = [0, 500, 900].map(frame);
         let expected = frames.iter().flat_map(|frame| {
-            let pixels = frame.to_tensor(&device);
-            let read = |window: &Window| -> Result<Tensor<4>, Infallible> {
-                let [y, x] = window.start.map(|at| 2 * at);
-                let [h, w] = window.size.map(|side| 2 * side);
-                Ok(pixels.clone().slice(s![.., .., y..y + h, x..x + w]))
+            let continued = frame.continued(-12, -12, w + 24, h + 24).to_tensor(&device);
+            let read = |[y, x]: [isize; 2], [h, w]: [usize; 2]| -> Result<Tensor<4>, Infallible> {
+                let [y, x] = [y, x].map(|at| (at + 12) as usize);
+                Ok(continued.clone().slice(s![.., .., y..y + h, x..x + w]))
             };
-            let size = [h / 2, w / 2];
-            let Ok(codes) = encoder
-                .vqgan
-                .encode_tiled(size, &Tiling::of_stride(2), read);
+            let (size, tiling) = ([h / 2, w / 2], Tiling::of_stride(2));
+            let Ok(codes) = encoder.vqgan.encode_continued(size, &tiling, read);
             codes_on_host(codes).into_iter().map(|code| code as u16)
         });
         let expected: Vec<u16> = expected.collect();

@@ -8,6 +8,7 @@ use nuwa_data::dataset::{Entry, Framing, Listing, is_prepared};
 use nuwa_data::{DataError, Picture, video};
 use nuwa_model::checkpoint::{self, CONFIG_FILE, Kind};
 use nuwa_model::vqgan::VqganConfig;
+use nuwa_model::vqgan::tiled::Tiling;
 
 use super::arguments::{SplitChoice, TokenizeArgs};
 use crate::cli::Misuse;
@@ -90,8 +91,14 @@ impl Plan {
             }
         };
         let crops = usize::from(args.crops);
-        let n_tokens = (h / stride) * (w / stride);
-        let values = (vqgan.ch.saturating_mul(w * h)).max(n_tokens.saturating_mul(n_tokens));
+        // Frames are encoded with their continuation.
+        let [rows, columns] = [h, w].map(|side| side / stride + 2 * Tiling::MARGIN);
+        let n_tokens = rows.saturating_mul(columns);
+        let pixels = n_tokens.saturating_mul(stride * stride);
+        let values = vqgan
+            .ch
+            .saturating_mul(pixels)
+            .max(n_tokens.saturating_mul(n_tokens));
         let batch = (BATCH_VALUES / values).clamp(1, MOST_BATCH);
         let framing = Framing {
             w,

@@ -1,7 +1,9 @@
 //! The real program `nuwa-train`: exit codes, streams and what it leaves on disk.
 
 mod one_shot;
+mod place;
 mod prepare;
 mod render;
 mod tokenize;
+mod training;
 mod vqgan;

@@ -1,61 +1,16 @@
 //! The real program: exit codes and streams, and a one-shot training from picture to weights.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use nuwa_data::Picture;
-use tempfile::TempDir;
 
-struct Place {
-    folder: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let place = Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        };
-        let wave = |i: usize| (128.0 + 100.0 * (i as f64 / 97.0).sin()) as u8;
-        let picture = Picture::new(48, 40, (0..48 * 40 * 3).map(wave).collect());
-        picture.write(&place.path("in.png")).expect("a picture");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Gives the program with words; one that starts with @ is a path in this folder.
-    fn command(&self, words: &str) -> Command {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => word.into(),
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-train"));
-        command
-            .args(words.split_whitespace().map(word))
-            .env("RUST_BACKTRACE", "0");
-        command
-    }
-
-    fn run(&self, words: &str) -> Output {
-        self.command(words).output().expect("the program starts")
-    }
-
-    fn refused(&self, words: &str, code: i32, why: &str) {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(
-            error.contains(why),
-            "{words}: {error:?} does not say {why:?}"
-        );
-        assert!(!error.contains("panicked"), "{words}: {error}");
-        if error.starts_with("nuwa-train:") {
-            assert_eq!(error.trim_end().lines().count(), 1, "{words}: {error}");
-        }
-    }
+/// A place with a picture.
+fn place() -> Place {
+    let place = Place::new();
+    place.picture("in.png", 48, 40, 57);
+    place
 }
 
 /// A model small enough to train in a test: patches are 8 × 8 px.
@@ -66,7 +21,7 @@ const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1] --set vqgan.z=8 
 
 #[test]
 fn one_shot_leaves_a_run_within_its_budget() {
-    let place = Place::new();
+    let place = place();
     let start = Instant::now();
     let output = place.run(&format!(
         "one-shot @in.png --out @run --budget 6s --quiet {SMALL}"
@@ -110,7 +65,7 @@ fn one_shot_leaves_a_run_within_its_budget() {
 
 #[test]
 fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
-    let place = Place::new();
+    let place = place();
     let run = |words: &str| {
         let output = place.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -155,7 +110,7 @@ fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_with_usable_weights() {
-    let place = Place::new();
+    let place = place();
     let mut command = place.command(&format!(
         "one-shot @in.png --out @run --budget 10m --quiet {SMALL}"
     ));
@@ -190,7 +145,7 @@ fn an_interrupt_ends_with_usable_weights() {
 
 #[test]
 fn config_prints_the_papers_parameter_counts() {
-    let place = Place::new();
+    let place = place();
     for (size, count) in [("large", "809."), ("base", "202.")] {
         let output = place.run(&format!("config t2ihd --size {size}"));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -204,7 +159,7 @@ fn config_prints_the_papers_parameter_counts() {
 
 #[test]
 fn bad_requests_name_what_is_wrong() {
-    let place = Place::new();
+    let place = place();
     place.refused("", 2, "Usage");
     place.refused("one-shot @in.png", 2, "--out");
     place.refused("config nothing", 2, "t2ihd");

@@ -1,103 +1,59 @@
 //! The real program: datasets, interrupted and whole, and what it refuses.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use nuwa_data::Picture;
 use nuwa_data::manifest::{self, MANIFEST, SKIPPED};
-use tempfile::TempDir;
 
-struct Place {
-    folder: TempDir,
+fn done(place: &Place, words: &str, says: &str) {
+    let (text, _) = place.done(&format!("prepare {words}"));
+    assert!(
+        text.contains(says),
+        "{words}: {text:?} does not say {says:?}"
+    );
 }
 
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder }
-    }
+fn refused(place: &Place, words: &str, code: i32, why: &str) {
+    place.refused(&format!("prepare {words}"), code, why);
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
+fn picture(place: &Place, name: &str, shade: u8) {
+    let path = place.path(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+    Picture::filled(40, 30, [shade, 90, 10])
+        .write(&path)
+        .expect("written");
+}
 
-    /// Gives the program with words; one that starts with @ is a path in this folder.
-    fn command(&self, words: &str) -> Command {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => word.into(),
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-train"));
-        command
-            .arg("prepare")
-            .args(words.split_whitespace().map(word));
-        command.env("RUST_BACKTRACE", "0");
-        command
-    }
-
-    fn run(&self, words: &str) -> Output {
-        self.command(words).output().expect("the program starts")
-    }
-
-    fn done(&self, words: &str, says: &str) {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{words}: {error}");
-        let text = String::from_utf8_lossy(&output.stdout);
+/// Starts the program, kills it once some items are done, and says how many were.
+#[cfg(unix)]
+fn killed(place: &Place, words: &str, out: &str) -> usize {
+    let mut child = place
+        .command(&format!("prepare {words}"))
+        .spawn()
+        .expect("the program starts");
+    let start = Instant::now();
+    let lines = || fs::read(place.path(out).join("journal.jsonl")).unwrap_or_default();
+    let done = || {
+        lines()
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            .saturating_sub(1)
+    };
+    while done() < 3 {
         assert!(
-            text.contains(says),
-            "{words}: {text:?} does not say {says:?}"
+            start.elapsed() < Duration::from_secs(60),
+            "nothing is ever done"
         );
+        std::thread::sleep(Duration::from_millis(2));
     }
-
-    fn refused(&self, words: &str, code: i32, why: &str) {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(
-            error.contains(why),
-            "{words}: {error:?} does not say {why:?}"
-        );
-        assert!(!error.contains("panicked"), "{words}: {error}");
-        if error.starts_with("nuwa-train:") {
-            assert_eq!(error.trim_end().lines().count(), 1, "{words}: {error}");
-        }
-    }
-
-    fn picture(&self, name: &str, shade: u8) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("created");
-        Picture::filled(40, 30, [shade, 90, 10])
-            .write(&path)
-            .expect("written");
-    }
-
-    /// Starts the program, kills it once some items are done, and says how many were.
-    #[cfg(unix)]
-    fn killed(&self, words: &str, out: &str) -> usize {
-        let mut child = self.command(words).spawn().expect("the program starts");
-        let start = Instant::now();
-        let lines = || fs::read(self.path(out).join("journal.jsonl")).unwrap_or_default();
-        let done = || {
-            lines()
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count()
-                .saturating_sub(1)
-        };
-        while done() < 3 {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "nothing is ever done"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        child.kill().expect("it runs");
-        child.wait().expect("it ends");
-        done()
-    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    done()
 }
 
 #[cfg(unix)]
@@ -105,7 +61,7 @@ impl Place {
 fn killed_and_started_again_it_ends_with_the_same_dataset() {
     let place = Place::new();
     for index in 0..40 {
-        place.picture(&format!("in/{index:02}.png"), index);
+        picture(&place, &format!("in/{index:02}.png"), index);
     }
     fs::write(place.path("in/07.txt"), "a flat color").expect("written");
     fs::write(place.path("in/broken.jpg"), "no picture").expect("written");
@@ -123,11 +79,11 @@ fn killed_and_started_again_it_ends_with_the_same_dataset() {
     ] {
         let name = words.split(' ').next().expect("a word");
         let (once, twice) = (format!("{name}-once"), format!("{name}-twice"));
-        place.done(&format!("{words} --out @{once}"), says);
+        done(&place, &format!("{words} --out @{once}"), says);
         let again = format!("{words} --out @{twice}");
-        let done = place.killed(&again, &twice);
-        assert!(done >= 3, "{name}: {done}");
-        place.done(&again, says);
+        let kept = killed(&place, &again, &twice);
+        assert!(kept >= 3, "{name}: {kept}");
+        done(&place, &again, says);
         for list in [MANIFEST, SKIPPED] {
             let read = |out: &str| fs::read_to_string(place.path(out).join(list)).expect("a list");
             assert_eq!(read(&once), read(&twice), "{name}");
@@ -160,7 +116,7 @@ fn with_ffmpeg(place: &Place, words: &str) -> Output {
     assert!(done.expect("a shell").success());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(tools).chain(std::env::split_paths(&path));
-    let mut command = place.command(words);
+    let mut command = place.command(&format!("prepare {words}"));
     command.env("PATH", std::env::join_paths(paths).expect("paths"));
     command.output().expect("the program starts")
 }
@@ -212,35 +168,52 @@ fn films_become_clips() {
 #[test]
 fn bad_requests_name_what_is_wrong() {
     let place = Place::new();
-    place.refused("", 2, "Usage");
-    place.refused("poems --out @x", 2, "poems");
-    place.refused("synthetic", 2, "--out");
-    place.refused("synthetic --out @x --size 64", 2, "WIDTHxHEIGHT");
-    place.refused("synthetic --out @x --size 0x64", 2, "WIDTHxHEIGHT");
-    place.refused("synthetic --out @x --frames 0", 2, "frames");
-    place.refused("folder @no --out @x", 1, "no");
+    refused(&place, "", 2, "Usage");
+    refused(&place, "poems --out @x", 2, "poems");
+    refused(&place, "synthetic", 2, "--out");
+    refused(&place, "synthetic --out @x --size 64", 2, "WIDTHxHEIGHT");
+    refused(&place, "synthetic --out @x --size 0x64", 2, "WIDTHxHEIGHT");
+    refused(&place, "synthetic --out @x --frames 0", 2, "frames");
+    refused(&place, "folder @no --out @x", 1, "no");
     fs::create_dir(place.path("empty")).expect("created");
-    place.refused("folder @empty --out @x", 1, "holds no PNG");
-    place.refused("shards @empty --out @x", 1, "holds no .tar shard");
-    place.refused("peppapig @empty --out @x", 1, "holds no video");
-    place.picture("small.png", 1);
-    place.refused("rqf @small.png --out @x --count 0", 2, "count");
-    place.refused("rqf @small.png --out @x", 1, "2048x2048 were asked for");
-    place.refused("folder @empty --captions @no.csv --out @x", 1, "no.csv");
+    refused(&place, "folder @empty --out @x", 1, "holds no PNG");
+    refused(&place, "shards @empty --out @x", 1, "holds no .tar shard");
+    refused(&place, "peppapig @empty --out @x", 1, "holds no video");
+    picture(&place, "small.png", 1);
+    refused(&place, "rqf @small.png --out @x --count 0", 2, "count");
+    refused(
+        &place,
+        "rqf @small.png --out @x",
+        1,
+        "2048x2048 were asked for",
+    );
+    refused(
+        &place,
+        "folder @empty --captions @no.csv --out @x",
+        1,
+        "no.csv",
+    );
     fs::write(place.path("empty/film.mp4"), "").expect("written");
-    place.refused("folder @empty --out @x", 1, "how large its frames shall be");
+    refused(
+        &place,
+        "folder @empty --out @x",
+        1,
+        "how large its frames shall be",
+    );
     assert!(
         !place.path("x").exists(),
         "a refused request leaves nothing"
     );
-    place.done(
+    done(
+        &place,
         "synthetic --out @full --count 2 --size 16x16",
         "2 to learn from",
     );
-    place.refused(
+    refused(
+        &place,
         "synthetic --out @full --count 3 --size 16x16",
         1,
         "other settings",
     );
-    place.refused("synthetic --out @small.png", 1, "small.png");
+    refused(&place, "synthetic --out @small.png", 1, "small.png");
 }

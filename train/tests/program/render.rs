@@ -2,9 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use nuwa_model::checkpoint;
@@ -12,7 +9,9 @@ use nuwa_model::clip::ClipText;
 use nuwa_model::render::Renderer;
 use serde_json::Value;
 
-use super::tokenize::Place;
+use super::place::Place;
+use super::tokenize;
+use super::training::{checkpoints, kill_until_over, losses, start, wait_for_next};
 
 /// A small renderer: 12 updates of 4 patches are 3 batches of 2 of the 5 pictures.
 const SMALL: &str = "--device cpu --set renderer.d_model=64 --set renderer.n_layers=1 \
@@ -21,7 +20,7 @@ const SMALL: &str = "--device cpu --set renderer.d_model=64 --set renderer.n_lay
 
 /// A place with a store of 5 pictures of 16 × 16 tokens.
 fn place() -> Place {
-    let place = Place::new();
+    let place = tokenize::place();
     for seed in 0..5 {
         place.picture(&format!("in/{seed}.png"), 32, 32, 7 * seed);
     }
@@ -31,26 +30,6 @@ fn place() -> Place {
 
 fn begin(run: &str, updates: usize) -> String {
     format!("render @{run} --tokens @store --vqgan @run {SMALL} --set stage_two.updates={updates}")
-}
-
-/// What was logged, without what depends on the clock.
-pub(super) fn losses(run: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(run.join("log.jsonl")).expect("a log");
-    let line = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).expect("JSON");
-        let fields = line.as_object_mut().expect("an object");
-        fields.retain(|name, _| {
-            ![
-                "seconds",
-                "tokens_per_second",
-                "crops_per_second",
-                "data_wait",
-            ]
-            .contains(&name.as_str())
-        });
-        line
-    };
-    text.lines().map(line).collect()
 }
 
 /// Expects two runs to have come to the same weights, bit for bit, on the same way.
@@ -65,69 +44,17 @@ fn expect_alike(place: &Place, found: &str, expected: &str) {
     assert_eq!(weights(&found), weights(&expected));
 }
 
-pub(super) fn checkpoints(run: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
-        return Vec::new();
-    };
-    let names = entries.map(|entry| entry.expect("readable").file_name());
-    let mut names: Vec<String> = names
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
-    names.retain(|name| !name.starts_with('.'));
-    names.sort();
-    names
-}
-
-pub(super) fn start(place: &Place, words: &str) -> Child {
-    let mut command = place.command(words);
-    command.stderr(Stdio::null()).stdout(Stdio::null());
-    command.spawn().expect("the program starts")
-}
-
-/// Waits until the run has a newer checkpoint, or the program is over.
-pub(super) fn wait_for_next(child: &mut Child, run: &Path, last: Option<&String>) -> bool {
-    let began = Instant::now();
-    loop {
-        assert!(
-            began.elapsed() < Duration::from_secs(120),
-            "nothing happens"
-        );
-        if let Some(status) = child.try_wait().expect("a child") {
-            assert!(status.success(), "{status}");
-            return false;
-        }
-        if checkpoints(run).last() > last {
-            return true;
-        }
-        sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     let place = place();
     place.done(&begin("whole", 64));
-    let run = place.path("killed");
-    let mut words = begin("killed", 64);
-    let mut kills = 0;
-    for moment in (0..).map(|n| n * 37 % 90) {
-        let last = checkpoints(&run).last().cloned();
-        let mut child = start(&place, &words);
-        if !wait_for_next(&mut child, &run, last.as_ref()) {
-            break;
-        }
-        // Any moment: between two updates, in one, while a checkpoint is written.
-        sleep(Duration::from_millis(moment));
-        let over = child.try_wait().expect("a child").is_some();
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
-        kills += usize::from(!over);
-        words = "render @killed --device cpu".into();
-    }
-    assert!(kills >= 3, "only {kills} kills");
+    let go_on = "render @killed --device cpu";
+    kill_until_over(&place, &begin("killed", 64), go_on, "killed");
     expect_alike(&place, "killed", "whole");
     assert_eq!(
-        checkpoints(&run).last().map(String::as_str),
+        checkpoints(&place.path("killed"))
+            .last()
+            .map(String::as_str),
         Some("000000064")
     );
 }
@@ -206,7 +133,7 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
 
 #[test]
 fn a_store_may_need_smaller_patches_than_those_of_the_preset() {
-    let place = Place::new();
+    let place = tokenize::place();
     place.picture("in/0.png", 24, 24, 1);
     place.done("tokenize @in --vqgan @run --out @store --device cpu");
     let words = "render @small --tokens @store --vqgan @run --device cpu \

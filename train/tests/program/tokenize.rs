@@ -1,137 +1,54 @@
 //! The real program: stores of prepared datasets and plain folders, whole, interrupted and refused.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::place::{Place, header};
 use burn::tensor::{Device, Int, Tensor};
 use nuwa_data::dataset::Framing;
 use nuwa_data::manifest::{self, MANIFEST, Record, SKIPPED, Split};
 use nuwa_data::store::{Text, TextSpec, TokenSample, TokenStore};
 use nuwa_data::{Picture, video};
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Kind, Precision};
 use nuwa_model::clip::{CONTEXT_LENGTH, ClipText, ClipTextConfig, ClipTokenizer};
-use nuwa_model::vqgan::{Vqgan, VqganConfig};
-use tempfile::TempDir;
+use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::tiled::Tiling;
 
-pub(super) struct Place {
-    folder: TempDir,
+/// A folder with a run that holds a VQGAN of 2 pixels a token, and CLIP weights.
+pub(super) fn place() -> Place {
+    let place = Place::new();
+    place.vqgan("run/vqgan", 2);
+    let clip = ClipTextConfig {
+        hidden_size: 16,
+        intermediate_size: 16,
+        num_hidden_layers: 1,
+        num_attention_heads: 1,
+        vocab_size: 49408,
+        max_position_embeddings: 77,
+    };
+    let (tower, header) = (clip.init(&Device::flex()), header(Kind::ClipText));
+    let folder = place.path("clip");
+    checkpoint::save(&tower, &header, &clip, Precision::Full, &folder).expect("saved");
+    place
 }
 
-fn header(kind: Kind) -> Header {
-    Header {
-        kind,
-        licence: "CC0".into(),
-        source: "made by a test".into(),
-        notes: None,
+fn store(place: &Place, name: &str) -> Stored {
+    let device = Device::flex();
+    let (vqgan, _, _) =
+        checkpoint::load::<Vqgan>(&place.path("run/vqgan"), &device).expect("the VQGAN");
+    let fingerprint = checkpoint::fingerprint(&vqgan);
+    let store = TokenStore::open(&place.path(name), &fingerprint).expect("a store");
+    Stored {
+        vqgan,
+        store,
+        device,
     }
 }
 
-impl Place {
-    /// A folder with a run that holds a VQGAN of 2 pixels a token, and CLIP weights.
-    pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let place = Self { folder };
-        place.vqgan("run/vqgan", 2);
-        let clip = ClipTextConfig {
-            hidden_size: 16,
-            intermediate_size: 16,
-            num_hidden_layers: 1,
-            num_attention_heads: 1,
-            vocab_size: 49408,
-            max_position_embeddings: 77,
-        };
-        let (tower, header) = (clip.init(&Device::flex()), header(Kind::ClipText));
-        let folder = place.path("clip");
-        checkpoint::save(&tower, &header, &clip, Precision::Full, &folder).expect("saved");
-        place
-    }
-
-    /// Makes other weights with each call.
-    pub(super) fn vqgan(&self, name: &str, levels: usize) {
-        let config = VqganConfig {
-            ch: 32,
-            multipliers: vec![1; levels],
-            blocks: 1,
-            z: 8,
-            n_codes: 64,
-            code_dim: 8,
-        };
-        let (vqgan, header) = (config.init(&Device::flex()), header(Kind::Vqgan));
-        let folder = self.path(name);
-        checkpoint::save(&vqgan, &header, &config, Precision::Full, &folder).expect("saved");
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Gives the program with words; one that starts with @ is a path in this folder.
-    pub(super) fn command(&self, words: &str) -> Command {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => word.into(),
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nuwa-train"));
-        command
-            .args(words.split_whitespace().map(word))
-            .env("RUST_BACKTRACE", "0");
-        command
-    }
-
-    pub(super) fn run(&self, words: &str) -> Output {
-        self.command(words).output().expect("the program starts")
-    }
-
-    /// Expects success; gives what the program says on both streams.
-    pub(super) fn done(&self, words: &str) -> (String, String) {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{words}: {error}");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (text, error)
-    }
-
-    pub(super) fn refused(&self, words: &str, code: i32, why: &str) {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
-        assert!(
-            error.contains(why),
-            "{words}: {error:?} does not say {why:?}"
-        );
-        assert!(!error.contains("panicked"), "{words}: {error}");
-        let causes = error.lines().filter(|line| line.starts_with("nuwa-train:"));
-        if error.starts_with("nuwa-train:") {
-            assert_eq!(causes.count(), error.lines().count(), "{words}: {error}");
-        }
-    }
-
-    pub(super) fn picture(&self, name: &str, w: usize, h: usize, seed: usize) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("created");
-        let wave = |i: usize| (128.0 + 100.0 * (i as f64 / (40.0 + seed as f64)).sin()) as u8;
-        let picture = Picture::new(w, h, (0..3 * w * h).map(wave).collect());
-        picture.write(&path).expect("written");
-    }
-
-    fn store(&self, name: &str) -> Stored {
-        let device = Device::flex();
-        let (vqgan, _, _) =
-            checkpoint::load::<Vqgan>(&self.path("run/vqgan"), &device).expect("the VQGAN");
-        let fingerprint = checkpoint::fingerprint(&vqgan);
-        let store = TokenStore::open(&self.path(name), &fingerprint).expect("a store");
-        Stored {
-            vqgan,
-            store,
-            device,
-        }
-    }
-
-    fn records(&self, data: &str) -> Vec<Record> {
-        manifest::read(&self.path(data).join(MANIFEST)).expect("a manifest")
-    }
+fn records(place: &Place, data: &str) -> Vec<Record> {
+    manifest::read(&place.path(data).join(MANIFEST)).expect("a manifest")
 }
 
 /// A store and the VQGAN it was made with.
@@ -146,10 +63,16 @@ impl Stored {
         self.store.sample(record).expect("a whole record")
     }
 
-    /// Checks that a record holds what the VQGAN makes of these frames, one at a time.
+    /// Checks that a record holds what the VQGAN makes of these frames, one at a time, each continued
+    /// by its reflection as painting continues pictures.
     fn check(&self, record: usize, frames: &[Picture]) {
         let tokens = |frame: &Picture| {
+            let (stride, rim) = (self.vqgan.stride(), Tiling::MARGIN);
+            let [w, h] = [frame.w(), frame.h()];
+            let (beyond, start) = (rim * stride, -((rim * stride) as isize));
+            let frame = frame.continued(start, start, w + 2 * beyond, h + 2 * beyond);
             let codes: Tensor<3, Int> = self.vqgan.encode(frame.to_tensor(&self.device));
+            let codes = codes.narrow(1, rim, h / stride).narrow(2, rim, w / stride);
             let codes = codes.into_data().convert::<i32>();
             codes.try_to_vec::<i32>().expect("converted to i32")
         };
@@ -170,7 +93,7 @@ const TOKENIZE: &str = "tokenize --vqgan @run --device cpu";
 
 #[test]
 fn a_split_is_stored_with_the_ids_of_its_captions() {
-    let place = Place::new();
+    let place = place();
     place.done("prepare synthetic --out @data --count 9 --size 40x24 --test 4 --quiet");
     let (text, log) = place.done(&format!(
         "{TOKENIZE} @data --out @store --split test --text ids"
@@ -182,12 +105,12 @@ fn a_split_is_stored_with_the_ids_of_its_captions() {
         "{text}"
     );
     assert!(log.contains("4 of 4 pictures"), "{log}");
-    let stored = place.store("store");
+    let stored = store(&place, "store");
     assert_eq!(stored.store.spec().tokens, [1, 12, 20]);
     let length = CONTEXT_LENGTH;
     assert_eq!(stored.store.spec().text, Some(TextSpec::Ids { length }));
     assert_eq!(stored.store.n_records(), 4);
-    let records = place.records("data");
+    let records = records(&place, "data");
     let of_test = (0..).zip(&records);
     let of_test = of_test.filter(|(_, record)| record.split == Split::Test);
     for (index, (key, record)) in of_test.enumerate() {
@@ -208,15 +131,15 @@ fn a_split_is_stored_with_the_ids_of_its_captions() {
 
 #[test]
 fn clips_are_stored_frame_by_frame() {
-    let place = Place::new();
+    let place = place();
     place.done("prepare synthetic --out @data --count 3 --size 24x16 --frames 3 --test 0 --quiet");
     for (more, frames) in [("", 3), ("--frames 2", 2)] {
         let (text, _) = place.done(&format!("{TOKENIZE} @data --out @store{frames} {more}"));
         assert!(text.contains("3 pictures, 3 crops, "), "{text}");
-        let stored = place.store(&format!("store{frames}"));
+        let stored = store(&place, &format!("store{frames}"));
         assert_eq!(stored.store.spec().tokens, [frames, 8, 12]);
         assert_eq!(stored.store.spec().text, None);
-        for (index, record) in place.records("data").iter().enumerate() {
+        for (index, record) in records(&place, "data").iter().enumerate() {
             let clip = video::read_clip(&place.path("data").join(&record.file)).expect("a clip");
             assert_eq!(clip.len(), 3);
             assert!(clip[0] != clip[1], "it moves");
@@ -233,7 +156,7 @@ fn clips_are_stored_frame_by_frame() {
 
 #[test]
 fn pictures_of_a_folder_are_brought_to_one_size() {
-    let place = Place::new();
+    let place = place();
     place.picture("in/a.png", 33, 21, 1);
     place.picture("in/b.png", 70, 30, 2);
     place.picture("in/d.png", 10, 40, 3);
@@ -257,7 +180,7 @@ fn pictures_of_a_folder_are_brought_to_one_size() {
         assert_eq!(skipped.len(), 1);
         assert_eq!(skipped[0].item, "c.png");
         assert!(skipped[0].reason.contains("is not a PNG"), "{skipped:?}");
-        let stored = place.store(&out);
+        let stored = store(&place, &out);
         // The first picture, in whole tokens.
         assert_eq!(stored.store.spec().tokens, [1, 10, 16]);
         let framing = Framing {
@@ -322,7 +245,7 @@ fn begun(child: &mut Child, store: &Path) {
 #[cfg(unix)]
 #[test]
 fn cut_off_anyhow_it_ends_with_the_same_store() {
-    let place = Place::new();
+    let place = place();
     // Few tokens of large pictures: they fill batches and cost little.
     place.vqgan("deep", 4);
     for index in 0..24 {
@@ -402,7 +325,7 @@ fn cut_off_anyhow_it_ends_with_the_same_store() {
 
 #[test]
 fn a_store_made_otherwise_is_refused_with_what_differs() {
-    let place = Place::new();
+    let place = place();
     place.picture("in/a.png", 16, 16, 1);
     place.picture("in/b.png", 16, 16, 2);
     place.done(&format!("{TOKENIZE} @in --out @store --quiet"));
@@ -429,7 +352,7 @@ fn a_store_made_otherwise_is_refused_with_what_differs() {
 
 #[test]
 fn bad_requests_name_what_is_wrong() {
-    let place = Place::new();
+    let place = place();
     place.picture("in/a.png", 16, 16, 1);
     let refused = |words: &str, code, why: &str| {
         place.refused(&format!("tokenize --device cpu {words}"), code, why);

@@ -1,16 +1,15 @@
 //! Stage one on a dataset: a run that is killed ends as one that ran through.
 
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 use burn::tensor::Device;
 use nuwa_data::Picture;
 use nuwa_model::checkpoint;
 use nuwa_model::vqgan::Vqgan;
 
-use super::render::{checkpoints, losses, start, wait_for_next};
-use super::tokenize::Place;
+use super::place::Place;
+use super::tokenize;
+use super::training::{kill_until_over, losses};
 
 /// A small VQGAN of 4 pixels a token, whose adversary joins in the middle.
 const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1,1] --set vqgan.z=8 \
@@ -21,7 +20,7 @@ const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1,1] --set vqgan.z=
     --set stage_one.average=0.9 --set stage_one.clip=5 --set stage_one.peak_rate=0.003";
 
 fn place() -> Place {
-    let place = Place::new();
+    let place = tokenize::place();
     for seed in 0..3 {
         place.picture(&format!("in/{seed}.png"), 48, 40, 9 * seed);
     }
@@ -42,22 +41,8 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     let place = place();
     place.done(&begin("whole", 40));
     let (whole, run) = (place.path("whole"), place.path("killed"));
-    let mut words = begin("killed", 40);
-    let mut kills = 0;
-    for moment in (0..).map(|n| n * 53 % 120) {
-        let last = checkpoints(&run).last().cloned();
-        let mut child = start(&place, &words);
-        if !wait_for_next(&mut child, &run, last.as_ref()) {
-            break;
-        }
-        sleep(Duration::from_millis(moment));
-        let over = child.try_wait().expect("a child").is_some();
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
-        kills += usize::from(!over);
-        words = "vqgan @killed --device cpu".into();
-    }
-    assert!(kills >= 3, "only {kills} kills");
+    let go_on = "vqgan @killed --device cpu";
+    kill_until_over(&place, &begin("killed", 40), go_on, "killed");
     assert_eq!(losses(&run), losses(&whole));
     assert_eq!(fingerprint(&run), fingerprint(&whole));
     let grids = |run: &Path| Picture::read(&run.join("grids/000000040.png")).expect("a grid");
