@@ -2,6 +2,7 @@
 //! clap.
 
 mod args;
+mod captions;
 mod events;
 mod files;
 mod fill;
@@ -57,6 +58,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Reconstruct(args) => measure::reconstruct(&args),
         Command::Completions(args) => completions(args.shell),
         Command::CopyDistance(args) => measure::copy_distance(&args),
+        Command::Captions(args) => captions::captions(&args),
     };
     match done {
         Ok(()) => 0,

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Completions(CompletionsArgs),
     /// Measure how far a painting is from copying the picture its model was trained on.
     CopyDistance(CopyDistanceArgs),
+    /// Paint captions of synthetic landscapes, and count what of them is seen in the pixels.
+    Captions(CaptionsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +203,16 @@ pub(super) struct OutpaintArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CaptionsArgs {
+    /// How many captions; other ones for each --seed.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) count: u32,
+    /// How they are painted; --out is a folder for pictures and captions, and may be left away.
+    #[command(flatten)]
+    pub(super) paint: PaintArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     /// What would be painted; takes the same arguments, of which --out may be left away.
     #[command(subcommand)]
@@ -221,7 +233,8 @@ impl Cli {
     /// Gives the command line. What is only planned needs no output.
     pub(super) fn shape() -> clap::Command {
         let unbound = |task: clap::Command| task.mut_arg("out", |out| out.required(false));
-        Self::command().mut_subcommand("plan", |plan| {
+        let command = Self::command().mut_subcommand("captions", unbound);
+        command.mut_subcommand("plan", |plan| {
             plan.mut_subcommand("paint", unbound)
                 .mut_subcommand("outpaint", unbound)
                 .mut_subcommand("animate", unbound)

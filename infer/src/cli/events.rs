@@ -6,6 +6,8 @@
 //! | `patches` | after every batch | `done` of the `of` patches that this run paints, `level`, caches in the `pool`, `tokens_per_s`, `eta_s`, `rss_bytes` |
 //! | `written` | a file is complete | `path` |
 //! | `measured` | by `reconstruct` | `psnr_db`, `codes_used` of `codes` |
+//! | `caption` | by `captions`, for each | `caption`, `found` |
+//! | `attribute` | by `captions` | `attribute`, `right` of the `of` captions, `values` it has |
 //! | `done` | last, when all went well | `seconds` since the start of the program, `peak_rss_bytes` |
 //!
 //! Unknown numbers are null. Errors stay on standard error and show in the exit code.
@@ -53,6 +55,15 @@ pub(super) enum Event<'a> {
     },
     /// A file is complete.
     Written { path: &'a Path },
+    /// A caption was painted, and this was seen in it.
+    Caption { caption: &'a str, found: &'a str },
+    /// How often an attribute of the captions was seen.
+    Attribute {
+        attribute: &'a str,
+        right: usize,
+        of: usize,
+        values: usize,
+    },
     /// A round trip was measured.
     Measured {
         psnr_db: f64,

@@ -212,7 +212,7 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
 }
 
 /// Begins one painting, or takes it from its file.
-fn begin(
+pub(super) fn begin(
     run: &ModelRun,
     asked: &Asked,
     seed: Option<u64>,

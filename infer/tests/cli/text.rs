@@ -4,9 +4,11 @@ use std::fs;
 
 use burn::tensor::Device;
 use nuwa_data::Picture;
+use nuwa_data::synthetic::{Attributes, recover};
 use nuwa_model::checkpoint::{self, Kind, Precision};
 use nuwa_model::clip::ClipTextConfig;
 use nuwa_model::render::{Decoding, RendererConfig};
+use serde_json::Value;
 
 use super::{PAINT, Place, header, renderer, vqgan};
 
@@ -159,4 +161,57 @@ fn tokens_are_drawn_as_asked_for() {
     assert!(plain != picture(&place, "--top-p 0.2"));
     // So small a share is greedy.
     assert!(picture(&place, "--top-p 0.000001") == picture(&place, "--top-k 1"));
+}
+
+#[test]
+fn captions_are_painted_and_read_back_from_the_pixels() {
+    let place = place(Decoding::Ar);
+    let words = "captions --model @run --device cpu --count 3 --size 48x40 --seed 5";
+    let lines = place.done(&format!("{words} --json --out @seen"));
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object"))
+        .collect();
+    let of = |event: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["event"] == event).collect()
+    };
+    let read = |text: &Value| -> Attributes {
+        let text = text.as_str().expect("a text");
+        text.parse().expect("a caption")
+    };
+    let mut right = [0; 2];
+    for (number, line) in of("caption").into_iter().enumerate() {
+        let (asked, found) = (read(&line["caption"]), read(&line["found"]));
+        let picture = Picture::read(&place.path(&format!("seen/000{number}.png")));
+        assert_eq!(recover(&picture.expect("a picture")), found);
+        let written = fs::read_to_string(place.path(&format!("seen/000{number}.txt")));
+        assert_eq!(written.expect("a caption"), line["caption"]);
+        right[0] += u64::from(asked.sky == found.sky);
+        right[1] += u64::from(asked.trees == found.trees);
+    }
+    let counted: Vec<(&str, u64, u64)> = of("attribute")
+        .into_iter()
+        .map(|line| {
+            let number = |name: &str| line[name].as_u64().expect("a number");
+            assert_eq!(number("of"), 3);
+            let name = line["attribute"].as_str().expect("a name");
+            (name, number("right"), number("values"))
+        })
+        .collect();
+    assert_eq!(counted.len(), 6);
+    assert_eq!(counted[0], ("sky", right[0], 6));
+    assert_eq!(counted[5], ("trees", right[1], 2));
+    // Other captions with another seed, the same with the same.
+    let first = |seed: u64| -> Value {
+        let words = words.replace("--seed 5", &format!("--seed {seed}"));
+        let text = place.done(&format!("{words} --json"));
+        let line = text.lines().next().expect("a line");
+        serde_json::from_str(line).expect("a JSON object")
+    };
+    assert_eq!(first(5), lines[0]);
+    assert_ne!(first(77), first(5));
+    let plain = Place::new();
+    let words = "captions --model @run --device cpu --count 1 --size 48x40";
+    plain.refused(words, 2, "without captions");
+    place.refused(&format!("{words} --prompt lake"), 2, "synthetic");
 }
