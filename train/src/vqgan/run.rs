@@ -59,7 +59,7 @@ pub struct VqganOutcome {
 pub fn run(job: VqganJob) -> anyhow::Result<VqganOutcome> {
     let mut training = Training::open(job)?;
     let began = Instant::now();
-    let mut source = training.source();
+    let mut source = training.source()?;
     let total = training.job.config.stage_one.updates;
     let make = move |number| source.batch(number);
     let mut batches = Prefetch::new(training.updates..total, AHEAD, make);

@@ -4,6 +4,7 @@ use nuwa_data::augment::Pipeline;
 use nuwa_data::dataset::{Deck, Entry};
 use nuwa_data::{DataError, Picture, keyed, video};
 use rand::RngExt;
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 /// What crops are taken from.
@@ -14,6 +15,8 @@ pub(super) struct Source {
     pub(super) pipeline: Pipeline,
     pub(super) seed: u64,
     pub(super) batch: usize,
+    /// Threads of its own: those of the global pool may all be waiting for a batch.
+    pub(super) readers: ThreadPool,
 }
 
 impl Source {
@@ -24,7 +27,8 @@ impl Source {
             .map(|sample| (sample, self.deck.at(sample)))
             .collect();
         let crop = |&(sample, entry): &(u64, usize)| self.crop(&self.entries[entry], sample);
-        samples.par_iter().map(crop).collect()
+        self.readers
+            .install(|| samples.par_iter().map(crop).collect())
     }
 
     fn crop(&self, entry: &Entry, sample: u64) -> Result<Picture, DataError> {

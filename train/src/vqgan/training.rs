@@ -10,6 +10,7 @@ use nuwa_data::dataset::{Deck, Entry};
 use nuwa_model::vqgan::Vqgan;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rayon::ThreadPoolBuilder;
 
 use super::codebook::{CodeUsage, revive};
 use super::discriminator::PatchDiscriminatorConfig;
@@ -86,21 +87,22 @@ impl<'a> Training<'a> {
         Ok(training)
     }
 
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self) -> anyhow::Result<Source> {
         let (config, stage) = (self.job.config, &self.job.config.stage_one);
         let entries = self.job.entries.clone();
-        Source {
+        Ok(Source {
             deck: Deck::new(entries.len(), config.seed),
             entries,
             pipeline: Pipeline::standard(stage.crop_px),
             seed: config.seed,
             batch: stage.batch,
-        }
+            readers: ThreadPoolBuilder::new().build()?,
+        })
     }
 
     /// Puts the codes of a fresh VQGAN where the latents of a batch are.
     fn find_codes(&mut self) -> anyhow::Result<()> {
-        let crops = self.source().batch(0)?;
+        let crops = self.source()?.batch(0)?;
         self.revive(&Picture::stack(&crops, &self.device));
         Ok(())
     }

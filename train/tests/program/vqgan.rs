@@ -57,6 +57,16 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
 }
 
 #[test]
+fn one_core_is_enough() {
+    let place = place();
+    let mut command = place.command(&begin("run", 6));
+    let output = command.env("RAYON_NUM_THREADS", "1").output();
+    let output = output.expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+}
+
+#[test]
 fn weights_from_elsewhere_bring_their_architecture_and_are_trained_on() {
     let place = place();
     let words = begin("next", 2).replace("--set vqgan.multipliers=[1,1,1] --set vqgan.z=8", "");
