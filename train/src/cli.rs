@@ -11,7 +11,7 @@ use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::Decoding;
 
-use crate::log::Screen;
+use crate::log::{Log, Screen};
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
 use crate::prepare::{self, PrepareArgs};
@@ -180,7 +180,23 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let mut report = |progress: Progress| show(&mut screen, &progress);
+    let mut log = Log::open(&args.out, 0)?;
+    let (mut unwritten, mut first) = (None, 0);
+    let mut report = |progress: Progress| {
+        show(&mut screen, &progress);
+        // Updates of both stages in one row.
+        if progress.stage == 1 {
+            first = progress.steps;
+        }
+        let before = if progress.stage == 1 { 0 } else { first };
+        let values = [
+            ("stage", progress.stage as f64),
+            ("loss", progress.loss),
+            ("rate", progress.rate),
+        ];
+        let written = log.write((before + progress.steps) as u64, &values);
+        unwritten = unwritten.take().or(written.err());
+    };
     let watch = Watch {
         report: &mut report,
         stop: &stop,
@@ -197,6 +213,9 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
         one_shot::run(&job, start, watch).with_context(|| format!("run {}", args.out.display()))?;
     screen.close();
     println!("{}", summary(&outcome, &args.out));
+    if let Some(error) = unwritten {
+        return Err(error.context("the weights are whole, the log is not"));
+    }
     Ok(())
 }
 

@@ -38,6 +38,17 @@ fn one_shot_leaves_a_run_within_its_budget() {
         text.contains("round trip") && text.contains("of 16 codes in use"),
         "{text}"
     );
+    // Both stages write what they come to, in one row.
+    let log = std::fs::read_to_string(place.path("run/log.jsonl")).expect("a log");
+    let line = |text: &str| {
+        let line: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let number = |name: &str| line[name].as_f64().expect("a number");
+        (number("updates") as u64, number("stage") as u8)
+    };
+    let lines: Vec<(u64, u8)> = log.lines().map(line).collect();
+    assert!(lines.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{log}");
+    assert_eq!(lines.iter().map(|line| line.1).min(), Some(1));
+    assert_eq!(lines.iter().map(|line| line.1).max(), Some(2));
     // Not a measure of speed: the budget is a promise, whatever the machine.
     assert!(
         (5.4..7.5).contains(&took.as_secs_f64()),
