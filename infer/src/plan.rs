@@ -251,7 +251,12 @@ fn route_bytes(route: &Route, schedule: &Schedule) -> u64 {
 /// A band along the short side and the part of it that is carried on, three channels each.
 fn band_bytes(tiling: &Tiling, size: [usize; 2], stride: usize) -> u64 {
     let [short, long] = [size[0].min(size[1]), size[0].max(size[1])];
-    let longest = tiling.spans(long).iter().map(ExactSizeIterator::len).max();
+    let longest = tiling
+        .fitted(size)
+        .spans(long)
+        .iter()
+        .map(ExactSizeIterator::len)
+        .max();
     let deep = longest.unwrap_or(0) + 2 * tiling.blend;
     2 * bytes(3 * short * deep * stride * stride)
 }

@@ -60,6 +60,7 @@ impl Borders {
         let column = |w: usize| layout.pixel_of(0, w).0;
         let row = |h: usize| layout.pixel_of(h, 0).1;
         // Decoding begins a rim before the grid. In the middle of each fade no window leads.
+        let tiling = tiling.fitted([size.h, size.w].map(|side| side + 2 * RIM));
         let starts = |side: usize| {
             let spans = tiling.spans(side + 2 * RIM).into_iter().skip(1);
             spans.filter_map(|span| span.start.checked_sub(RIM))

@@ -96,6 +96,9 @@ fn leaner_painting(way: Way, asked: Way, free: Free) -> Option<Way> {
 }
 
 fn leaner_tiling(tiling: Tiling) -> Option<Tiling> {
+    if tiling.whole > 0 {
+        return Some(Tiling { whole: 0, ..tiling });
+    }
     if let Statistics::Sampled(count) = tiling.statistics
         && count > FEWEST_SAMPLED
     {

@@ -20,6 +20,7 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(tiling: &Tiling, size: [usize; 2]) -> Self {
+        let tiling = tiling.fitted(size);
         let spans = size.map(|side| tiling.spans(side));
         let around = 2 * (tiling.blend + tiling.margin);
         let side = |axis: usize| {

@@ -194,8 +194,22 @@ impl Vqgan {
     /// # Shapes
     /// `pixels`: `[b, 3, h, w]` in -1..1, sides multiples of the stride.
     pub fn forward(&self, pixels: Tensor<4>, beta: f64) -> VqganOutput {
+        self.forward_at_costs(pixels, beta, None)
+    }
+
+    /// Does as [`forward`](Self::forward), with codes that have a cost, which counts like a squared
+    /// distance.
+    ///
+    /// # Shapes
+    /// `costs`: `[n_codes]`, off the graph.
+    pub fn forward_at_costs(
+        &self,
+        pixels: Tensor<4>,
+        beta: f64,
+        costs: Option<Tensor<1>>,
+    ) -> VqganOutput {
         let latents = self.latents(pixels);
-        let codes = self.nearest(latents.clone());
+        let codes = self.quantize.cheapest(latents.clone(), costs);
         let chosen = self.quantize.lookup(codes.clone());
         let pull = (chosen.clone() - latents.clone().detach()).square().mean();
         let commit = (chosen.clone().detach() - latents.clone()).square().mean();

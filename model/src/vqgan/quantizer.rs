@@ -35,6 +35,15 @@ impl Quantizer {
     /// # Shapes
     /// `[b, d, h, w]` to `[b, h, w]`.
     pub fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
+        self.cheapest(latents, None)
+    }
+
+    /// Gives the index of the code for which squared distance and cost are least together; no
+    /// gradient passes.
+    ///
+    /// # Shapes
+    /// `[b, d, h, w]` to `[b, h, w]`; `costs`: `[v]`.
+    pub fn cheapest(&self, latents: Tensor<4>, costs: Option<Tensor<1>>) -> Tensor<3, Int> {
         let [b, d, h, w] = latents.dims();
         let codes = self.embedding.weight.val().detach(); // [v, d]
         let [v, _] = codes.dims();
@@ -45,6 +54,10 @@ impl Quantizer {
 
         // |z - e|² without its |z|², which is the same for every code.
         let squares = codes.clone().square().sum_dim(1).transpose(); // [1, v]
+        let squares = match costs {
+            Some(costs) => squares + costs.unsqueeze(),
+            None => squares,
+        };
         let codes = codes.transpose() * -2.0; // [d, v]
         let rows = b * h * w;
         let band = (MAX_DISTANCES / v).clamp(1, rows);

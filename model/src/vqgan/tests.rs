@@ -191,6 +191,7 @@ fn exact(margin: usize) -> Tiling {
         blend: 1,
         margin,
         statistics: Statistics::Exact,
+        whole: 0,
     }
 }
 
@@ -235,6 +236,47 @@ fn exact_windows_give_the_codes_of_the_whole_picture() {
 }
 
 #[test]
+fn small_pictures_are_one_window_and_larger_ones_are_not() {
+    let vqgan = network(&config());
+    let tiling = |whole| Tiling {
+        statistics: Statistics::Sampled(2),
+        whole,
+        ..exact(2)
+    };
+    let codes = codes(&vqgan, 7, 9, 0);
+    let whole = values(vqgan.decode(codes.clone()));
+    let small = vqgan.decode_tiled(codes.clone(), &tiling(63));
+    assert_eq!(small.values, whole);
+    let large = vqgan.decode_tiled(codes, &tiling(62));
+    assert!(furthest(&large.values, &whole) > 1e-3);
+    for stride in [1, 2, 4, 8, 16] {
+        let tiling = Tiling::of_stride(stride);
+        let largest = tiling.fitted([1, tiling.whole]);
+        assert_eq!(largest.spans(tiling.whole).len(), 1, "stride {stride}");
+    }
+}
+
+#[test]
+fn costs_count_like_squared_distances() {
+    let device = Device::flex();
+    let mut quantizer = network(&config()).quantize;
+    let rows: Vec<f32> = (0..40 * 6).map(|at| (at / 6) as f32).collect();
+    let rows = Tensor::<1>::from_floats(rows.as_slice(), &device).reshape([40, 6]);
+    quantizer.embedding.weight = quantizer.embedding.weight.map(|_| rows);
+    // It lies at a squared distance of 6 · 0.3² from code 5, and of 6 · 0.7² from code 6.
+    let latent = Tensor::full([1, 6, 1, 1], 5.3, &device);
+    let chosen = |cost: f32| {
+        let mut costs = [0.0; 40];
+        costs[5] = cost;
+        let costs = Tensor::<1>::from_floats(costs, &device);
+        let code = quantizer.cheapest(latent.clone(), Some(costs));
+        code.into_scalar::<i32>()
+    };
+    assert_eq!(quantizer.nearest(latent.clone()).into_scalar::<i32>(), 5);
+    assert_eq!((chosen(0.0), chosen(2.3), chosen(2.5)), (5, 5, 6));
+}
+
+#[test]
 fn one_window_is_the_whole_picture() {
     let vqgan = network(&config());
     let codes = codes(&vqgan, 4, 3, 0);
@@ -257,6 +299,7 @@ fn bands_come_in_order_and_make_up_the_picture() {
         blend: 1,
         margin: 1,
         statistics: Statistics::PerWindow,
+        whole: 0,
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     assert_eq!(whole.size, [28, 44]);
@@ -296,6 +339,7 @@ fn an_error_of_the_reader_of_bands_ends_the_decoding() {
         blend: 0,
         margin: 1,
         statistics: Statistics::PerWindow,
+        whole: 0,
     };
     let mut n_bands = 0;
     let (codes, all) = (codes(&vqgan, 6, 2, 0), |_| true);

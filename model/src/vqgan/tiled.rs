@@ -189,16 +189,17 @@ impl Tiling {
         mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
         mut emit: impl FnMut(Band) -> Result<(), E>,
     ) -> Result<(), E> {
-        let moments = self.moments(size, &mut pass)?;
+        let tiling = self.fitted(size);
+        let moments = tiling.moments(size, &mut pass)?;
         let [along, across] = match sweep {
             Sweep::Down => [0, 1],
             Sweep::Right => [1, 0],
         };
-        let (spans, across_spans) = (self.spans(size[along]), self.spans(size[across]));
+        let (spans, across_spans) = (tiling.spans(size[along]), tiling.spans(size[across]));
         let mut carried: Option<Band> = None;
         for (n, span) in spans.iter().enumerate() {
             let is_last = n + 1 == spans.len();
-            let blend = if is_last { 0 } else { self.blend };
+            let blend = if is_last { 0 } else { tiling.blend };
             let mut reach = [0..size[0] * scale, 0..size[1] * scale];
             let start = carried.as_ref().map_or(0, |band| band.start[along]);
             reach[along] = start..(span.end + blend) * scale;
@@ -206,13 +207,13 @@ impl Tiling {
             for other in &across_spans {
                 let mut cores = [span.clone(), other.clone()];
                 cores.swap(0, along);
-                if !wanted([0, 1].map(|axis| self.seen(size[axis], &cores[axis]))) {
+                if !wanted([0, 1].map(|axis| tiling.seen(size[axis], &cores[axis]))) {
                     continue;
                 }
-                let window = self.window_of(size, &cores);
+                let window = tiling.window_of(size, &cores);
                 let tile = pass(&[window], &mut Norms::given(&moments))?;
                 let tile = on_host(tile.expect("given moments end no pass"));
-                let weights = [0, 1].map(|axis| self.fade(size[axis], &cores[axis], scale));
+                let weights = [0, 1].map(|axis| tiling.fade(size[axis], &cores[axis], scale));
                 band.blend(&tile, &window.scaled(scale), &weights);
             }
             let end = (span.end - blend) * scale;

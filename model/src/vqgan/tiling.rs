@@ -28,6 +28,8 @@ pub struct Tiling {
     pub margin: usize,
     /// Where the moments of group normalization come from.
     pub statistics: Statistics,
+    /// Tokens up to which the picture is one window.
+    pub whole: usize,
 }
 
 impl Default for Tiling {
@@ -38,6 +40,7 @@ impl Default for Tiling {
             blend: 1,
             margin: 3,
             statistics: Statistics::Sampled(8),
+            whole: 0,
         }
     }
 }
@@ -57,13 +60,33 @@ impl Tiling {
     pub const MARGIN: usize = 6;
 
     /// Gives windows of 256 pixels, what one-shot VQGANs are trained on, or of 16 tokens where that
-    /// is more, which are computed with margins wide enough that no seam is seen.
+    /// is more, which are computed with margins wide enough that no seam is seen. Pictures no larger
+    /// than the windows that are sampled together are computed at once: that takes no more memory,
+    /// a fraction of the time, and is exact.
     pub fn of_stride(stride: usize) -> Self {
+        const SAMPLED: usize = 8;
+        // Attention takes the square of them: 256 MiB.
+        const MOST_ATTENDED: usize = 8192;
+        let (window, blend, margin) = ((256 / stride).max(16), 2, Self::MARGIN);
         Self {
-            window: (256 / stride).max(16),
-            blend: 2,
-            margin: Self::MARGIN,
-            ..Self::default()
+            window,
+            blend,
+            margin,
+            statistics: Statistics::Sampled(SAMPLED),
+            whole: MOST_ATTENDED.min(SAMPLED * (window + 2 * (blend + margin)).pow(2)),
+        }
+    }
+
+    /// Gives the tiling for a picture of this size, rows and columns: with one window if it is small
+    /// enough.
+    pub fn fitted(&self, size: [usize; 2]) -> Self {
+        let [h, w] = size;
+        match h.saturating_mul(w) <= self.whole {
+            true => Self {
+                window: h.max(w).max(1),
+                ..*self
+            },
+            false => *self,
         }
     }
 

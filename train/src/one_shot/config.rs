@@ -53,6 +53,9 @@ pub struct StageOneConfig {
     /// bright and shall keep their color.
     #[serde(default)]
     pub squared_weight: f64,
+    /// What rare codes cost, see [`CodeRate`](crate::vqgan::codebook::CodeRate); 0 is nothing.
+    #[serde(default)]
+    pub rate_weight: f64,
     /// Share of the stage after which the adversary plays; 1 is never.
     pub gan_start: f64,
     /// Weight of the adversary, on top of the adaptive one.
@@ -73,13 +76,13 @@ pub struct StageOneConfig {
 pub struct StageTwoConfig {
     /// Side of a crop in patches.
     pub crop_patches: usize,
-    /// Pixels between the places where crops are cut out, mirrored and turned but otherwise as they
-    /// are; 0 is any place, with all one-shot augmentations.
+    /// Pixels between the places where the picture's tokens may begin, which is mirrored and turned
+    /// but otherwise as it is; 0 gives crops with all one-shot augmentations.
     #[serde(default)]
     pub cut_px: usize,
     /// Crops per step.
     pub batch: usize,
-    /// Encoded crops that batches are drawn from; each batch replaces one.
+    /// Encoded pictures that batches are drawn from; each batch replaces one, if there are more.
     pub pool: usize,
     /// Peak learning rate.
     pub peak_rate: f64,
@@ -124,6 +127,7 @@ impl OneShotConfig {
                 warmup: 0.02,
                 beta: 0.25,
                 squared_weight: 4.0,
+                rate_weight: 0.2,
                 gan_start: 0.72,
                 gan_weight: 0.3,
                 balance_cap: 1e3,
@@ -202,8 +206,8 @@ impl OneShotConfig {
                 "stage_one.noise must lie between 0 and 64",
             ),
             (
-                self.stage_two.pool < self.stage_two.batch,
-                "stage_two.pool must hold at least a batch",
+                self.stage_two.pool == 0,
+                "stage_two.pool must be at least 1",
             ),
             (
                 self.stage_one.revive_every == 0,

@@ -1,6 +1,5 @@
 //! The run: both stages, what they leave on disk, and how good the result is.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nuwa_data::Picture;
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
 use nuwa_model::render::Renderer;
-use nuwa_model::vqgan::Vqgan;
-use nuwa_model::vqgan::tiled::{Tiling, Window};
+use nuwa_model::vqgan::tiled::Tiling;
+use nuwa_model::vqgan::{Vqgan, VqganConfig};
 use serde::{Deserialize, Serialize};
 
 use super::config::OneShotConfig;
@@ -18,7 +17,7 @@ use super::{Watch, stage_one, stage_two};
 use crate::materialize::materialize;
 use crate::run_folder::write_config;
 use crate::schedule::{Budget, Clock};
-use crate::vqgan::codebook::{CodeUsage, codes_on_host};
+use crate::vqgan::codebook::{CodeUsage, codes_on_host, encode};
 
 /// What a one-shot training came to; `report.json` in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,8 +81,9 @@ impl Start {
         }
     }
 
-    /// Reads the networks of an earlier run. A renderer of another architecture is begun anew, so
-    /// that it can be changed without training the VQGAN again.
+    /// Reads the networks of an earlier run. A codebook of another size is begun anew, and so is a
+    /// renderer of another architecture, so that either can be changed without training the rest
+    /// from nothing.
     ///
     /// # Errors
     /// When one cannot be read, or the VQGAN does not have the config's architecture.
@@ -93,12 +93,23 @@ impl Start {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let device = device.clone().autodiff();
-        let (vqgan, vqgan_config, _) = checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
+        let (mut vqgan, vqgan_config, _) =
+            checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
+        let n_codes = config.vqgan.n_codes;
+        let resized = VqganConfig {
+            n_codes,
+            ..vqgan_config.clone()
+        };
         anyhow::ensure!(
-            vqgan_config == config.vqgan,
+            resized == config.vqgan,
             "the VQGAN of {} has another architecture",
             folder.display()
         );
+        let fresh_codebook = resized != vqgan_config;
+        if fresh_codebook {
+            device.seed(config.seed);
+            vqgan.quantize = materialize(config.vqgan.init(&device)).quantize;
+        }
         let (mut renderer, renderer_config, _) =
             checkpoint::load::<Renderer>(&folder.join("renderer"), &device)?;
         let fresh_renderer = renderer_config != config.renderer;
@@ -109,7 +120,7 @@ impl Start {
         Ok(Self {
             vqgan,
             renderer,
-            fresh: false,
+            fresh: fresh_codebook,
             fresh_renderer,
         })
     }
@@ -209,13 +220,8 @@ impl KeepTimer {
 fn round_trip(vqgan: &Vqgan, picture: &Picture, device: &Device) -> (Vec<i32>, f64) {
     let stride = vqgan.stride();
     let [h, w] = [picture.h(), picture.w()].map(|side| side / stride);
+    let codes = encode(vqgan, picture, [h, w], device);
     let tiling = Tiling::of_stride(stride);
-    let read = |window: &Window| {
-        let [y, x] = window.start.map(|at| at * stride);
-        let [h, w] = window.size.map(|side| side * stride);
-        Ok::<_, Infallible>(picture.crop(x, y, w, h).to_tensor(device))
-    };
-    let Ok(codes) = vqgan.encode_tiled([h, w], &tiling, read);
     let back = vqgan.decode_tiled(codes.clone(), &tiling);
     let shape = [1, 3, h * stride, w * stride];
     let back = Tensor::from_data(TensorData::new(back.values, shape), device);

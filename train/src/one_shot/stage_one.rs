@@ -13,10 +13,12 @@ use super::run::{Job, KeepTimer, Start};
 use super::{Progress, Watch};
 use crate::schedule::Clock;
 use crate::vqgan::Players;
-use crate::vqgan::codebook::{CodeUsage, revive};
+use crate::vqgan::codebook::{CodeRate, CodeUsage, revive};
 use crate::vqgan::discriminator::PatchDiscriminatorConfig;
 use crate::vqgan::loss::VqganLossConfig;
 
+/// Crops whose latents a fresh codebook is put at.
+const FIRST_CROPS: usize = 8;
 /// Steps between two reports; each waits for the device.
 const REPORT_EVERY: usize = 10;
 
@@ -55,9 +57,14 @@ pub(super) fn train(
     let vqgan = start.vqgan.clone();
     let mut game = Players::new(vqgan, adversary, loss, config.vqgan.n_codes, &device);
     game.noise = stage.noise;
+    if stage.rate_weight > 0.0 {
+        let book = [config.vqgan.n_codes, config.vqgan.code_dim];
+        game.rate = Some(CodeRate::new(stage.rate_weight, book));
+    }
     if start.fresh {
-        let first = Picture::stack(&crops.take(stage.batch), &device);
-        let latents = game.vqgan.valid().latents(first.inner());
+        let crops = crops.take(FIRST_CROPS);
+        let first = Picture::stack(&crops, &device.clone().without_autodiff());
+        let latents = game.vqgan.valid().latents(first);
         revive(&mut game.vqgan, &game.usage, latents, &mut rng);
     }
     let mut timer = KeepTimer::start();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn::train::Learner;
-use nuwa_data::Picture;
 use nuwa_model::error::Error;
 use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
 use nuwa_model::render::{Decoding, Renderer, TokenGrid};
@@ -21,7 +20,10 @@ use super::{Progress, Watch};
 use crate::adam::Adam;
 use crate::render::{RenderBatch, RenderTask, draw_masks, render_and_optimize};
 use crate::schedule::{Clock, WarmupLinear};
-use crate::vqgan::codebook::codes_on_host;
+use crate::vqgan::codebook::{codes_on_host, encode};
+
+/// Pictures up to this side are encoded whole.
+const LEAST_ENCODED_PX: usize = 1024;
 
 /// Trains the renderer until the clock's budget is spent or the watch says stop.
 ///
@@ -39,9 +41,14 @@ pub(super) fn train(
 ) -> anyhow::Result<(Renderer, usize)> {
     let (config, stage) = (job.config, &job.config.stage_two);
     let (side_px, seed) = (config.render_crop_px(), config.seed ^ 2);
+    let sides = [
+        LEAST_ENCODED_PX.max(2 * side_px),
+        stage.cut_px,
+        vqgan.stride(),
+    ];
     let crops = match stage.cut_px {
         0 => Crops::new(job.picture, side_px, config.upright, seed),
-        grid_px => Crops::cut(job.picture, side_px, grid_px, config.upright, seed),
+        _ => Crops::laid(job.picture, sides, config.upright, seed),
     };
     let mut source = Source {
         config,
@@ -84,50 +91,62 @@ pub(super) fn train(
     Ok((learner.model().renderer.valid(), updates))
 }
 
-/// Makes batches: random crops, their tokens, a random order.
+/// Makes batches: the picture's tokens as painting encodes them, cut out somewhere, in a random
+/// order of patches.
 ///
-/// Encoding a crop costs about as much as rendering it, so the tokens of the last crops are kept
-/// and batches are drawn from them; each batch, one new crop takes the place of the oldest.
+/// Encoding costs about as much as rendering, so the tokens of the last pictures are kept and
+/// batches are drawn from them; with each batch a new one takes the place of the oldest, until all
+/// there are have been encoded.
 struct Source<'a> {
     config: &'a OneShotConfig,
     vqgan: &'a Vqgan,
     crops: Crops<'a>,
     rng: StdRng,
     device: Device,
-    /// Tokens of the last crops, the oldest first.
-    pool: VecDeque<Vec<i32>>,
+    /// Tokens of the last pictures, the oldest first.
+    pool: VecDeque<TokenGrid>,
 }
 
 impl Source<'_> {
-    /// Encodes a new crop, or as many as a batch needs at first.
     fn refresh(&mut self) {
-        let stage = &self.config.stage_two;
-        if self.pool.len() == stage.pool {
+        if self.crops.count() == Some(self.pool.len()) {
+            return;
+        }
+        if self.pool.len() == self.config.stage_two.pool {
             self.pool.pop_front();
         }
-        let missing = stage.batch.saturating_sub(self.pool.len()).max(1);
-        for crop in self.crops.take(missing) {
-            let pixels = Picture::stack(&[crop], &self.device);
-            self.pool
-                .push_back(codes_on_host(self.vqgan.encode(pixels)));
-        }
+        let pictures = self.crops.take(1);
+        self.pool.extend(pictures.iter().map(|picture| {
+            let stride = self.vqgan.stride();
+            let [h, w] = [picture.h(), picture.w()].map(|side| side.div_ceil(stride));
+            let codes = encode(self.vqgan, picture, [h, w], &self.device);
+            TokenGrid::new(1, TokenSize { f: 1, h, w }, codes_on_host(codes))
+        }));
+    }
+
+    /// Cuts a crop out of one of the pictures, and gives its tokens.
+    fn cut(&mut self) -> Vec<i32> {
+        let (stage, patch) = (&self.config.stage_two, self.config.renderer.patch);
+        let [h, w] = [patch.h, patch.w].map(|side| side * stage.crop_patches);
+        let picture = &self.pool[self.rng.random_range(0..self.pool.len())];
+        let size = picture.size();
+        let top = self.rng.random_range(0..=size.h - h);
+        let left = self.rng.random_range(0..=size.w - w);
+        let rows = picture.codes().chunks_exact(size.w).skip(top).take(h);
+        rows.flat_map(|row| &row[left..left + w]).copied().collect()
     }
 
     fn batch(&mut self) -> RenderBatch {
-        let (stage, renderer) = (&self.config.stage_two, &self.config.renderer);
         self.refresh();
-        let b = stage.batch;
-        let drawn = rand::seq::index::sample(&mut self.rng, self.pool.len(), b);
-        let codes = drawn
-            .iter()
-            .flat_map(|crop| self.pool[crop].iter().copied());
-        let side = stage.crop_patches;
+        let (stage, renderer) = (&self.config.stage_two, &self.config.renderer);
+        let (b, side) = (stage.batch, stage.crop_patches);
         let size = TokenSize {
             f: 1,
             h: side * renderer.patch.h,
             w: side * renderer.patch.w,
         };
-        let tokens = TokenGrid::new(b, size, codes.collect());
+        let codes = (0..b).flat_map(|_| self.cut()).collect();
+        let tokens = TokenGrid::new(b, size, codes);
         let grid = GridSize {
             f: 1,
             h: side,

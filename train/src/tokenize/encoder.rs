@@ -1,6 +1,5 @@
 //! Frames to tokens and captions to texts.
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::bail;
@@ -14,7 +13,7 @@ use nuwa_model::vqgan::tiled::Tiling;
 
 use super::arguments::TextChoice;
 use super::plan::{Plan, network_folder};
-use crate::vqgan::codebook::codes_on_host;
+use crate::vqgan::codebook::{codes_on_host, encode};
 
 /// Makes tokens of frames.
 pub(super) struct FrameEncoder {
@@ -44,9 +43,11 @@ impl FrameEncoder {
     pub(super) fn encode(&self, frames: &[Picture]) -> Vec<u16> {
         let batches = frames.chunks(if self.tiled { 1 } else { self.batch });
         let codes = batches.flat_map(|batch| {
+            let (first, stride) = (&batch[0], self.vqgan.stride());
+            let size = [first.h(), first.w()].map(|side| side / stride);
             codes_on_host(match self.tiled {
                 false => self.whole(batch),
-                true => self.in_windows(&batch[0]),
+                true => encode(&self.vqgan, first, size, &self.device),
             })
         });
         let token = |code| u16::try_from(code).expect("the plan has counted the codes");
@@ -63,17 +64,6 @@ impl FrameEncoder {
         let frames: Vec<Picture> = frames.iter().map(continued).collect();
         let codes = self.vqgan.encode(Picture::stack(&frames, &self.device));
         codes.narrow(1, rim, h / stride).narrow(2, rim, w / stride)
-    }
-
-    fn in_windows(&self, frame: &Picture) -> Tensor<3, Int> {
-        let stride = self.vqgan.stride();
-        let read = |[y, x]: [isize; 2], [h, w]: [usize; 2]| -> Result<Tensor<4>, Infallible> {
-            Ok(frame.continued(x, y, w, h).to_tensor(&self.device))
-        };
-        let size = [frame.h() / stride, frame.w() / stride];
-        let tiling = Tiling::of_stride(stride);
-        let Ok(codes) = self.vqgan.encode_continued(size, &tiling, read);
-        codes
     }
 }
 
@@ -180,11 +170,13 @@ impl States {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::convert::Infallible;
+
     use burn::tensor::s;
     use nuwa_model::vqgan::VqganConfig;
 
     #[test]
-    fn windows_of_a_large_frame_are_read_where_they_are() {
+    fn frames_are_encoded_where_they_are_alone_or_together() {
         let config = VqganConfig {
             ch: 32,
             multipliers: vec![1, 1],
@@ -220,6 +212,6 @@ mod tests {
         encoder.tiled = false;
         let whole = encoder.encode(&frames);
         assert_eq!(whole.len(), expected.len());
-        assert_ne!(whole, expected, "one window is all of the frame");
+        assert_eq!(whole, expected, "it is small enough to be one window");
     }
 }

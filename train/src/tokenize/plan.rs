@@ -14,10 +14,6 @@ use super::arguments::{SplitChoice, TokenizeArgs};
 use crate::cli::Misuse;
 use crate::prepare::PixelSize;
 
-/// The most values in the encoder's features of one picture at full resolution, and in the attention
-/// of its tokens to each other: 512 MiB, of which several are in memory at once. 1024 × 1024 px with
-/// the paper's 128 channels. A larger picture is encoded in windows.
-const MOST_WHOLE_VALUES: usize = 1 << 27;
 /// As many values make a batch of small pictures worth its memory.
 const BATCH_VALUES: usize = 1 << 25;
 /// The most pictures in a batch, however small.
@@ -113,7 +109,7 @@ impl Plan {
             grid: [frames, h / stride, w / stride],
             batch,
             group: (batch / (crops * frames)).max(1),
-            tiled: values > MOST_WHOLE_VALUES,
+            tiled: n_tokens > Tiling::of_stride(stride).whole,
         })
     }
 

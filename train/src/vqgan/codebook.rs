@@ -4,9 +4,13 @@
 //! codebook that way. Starting the codes at latents, and moving lost ones back to latents, is the
 //! known cure (random restart).
 
+use std::convert::Infallible;
+
 use burn::module::Param;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use nuwa_data::Picture;
 use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::tiled::Tiling;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +60,82 @@ impl CodeUsage {
             .filter(|&code| self.counts[code] == 0)
             .collect()
     }
+}
+
+/// What a code costs beside its distance: the less it is chosen, the more.
+///
+/// ours: entropy-constrained vector quantization (Chou, Lookabaugh and Gray, 1989), of which latents
+/// and codes then learn. Without it, plain sky falls to hundreds of codes that look alike, and a
+/// renderer has nothing to learn from which of them comes next.
+#[derive(Debug, Clone)]
+pub struct CodeRate {
+    /// Price of a nat, in mean squared distances of latents to their codes.
+    weight: f64,
+    /// How often each code was chosen lately; older choices fade.
+    counts: Vec<f64>,
+    /// Mean squared distance lately.
+    distance: f64,
+    dim: usize,
+}
+
+impl CodeRate {
+    /// How much of what was counted is left after the next step.
+    const MEMORY: f64 = 0.99;
+
+    /// Begins with codes of equal cost.
+    pub fn new(weight: f64, [n_codes, dim]: [usize; 2]) -> Self {
+        Self {
+            weight,
+            counts: vec![1.0; n_codes],
+            distance: 0.0,
+            dim,
+        }
+    }
+
+    /// Counts the codes of a step, which lie at a mean squared distance per element from the latents.
+    pub fn count(&mut self, codes: &[i32], distance: f64) {
+        for count in &mut self.counts {
+            *count *= Self::MEMORY;
+        }
+        for &code in codes {
+            self.counts[code as usize] += 1.0;
+        }
+        let known = if self.distance == 0.0 {
+            distance
+        } else {
+            self.distance
+        };
+        self.distance = Self::MEMORY * known + (1.0 - Self::MEMORY) * distance;
+    }
+
+    /// Gives what each code costs now, `[n_codes]`.
+    pub fn costs(&self, device: &Device) -> Tensor<1> {
+        // One more for each, so that a code that was never chosen can be.
+        let total: f64 = self.counts.iter().map(|count| count + 1.0).sum();
+        let price = self.weight * self.distance * self.dim as f64;
+        let cost = |count: &f64| (price * -((count + 1.0) / total).ln()) as f32;
+        let costs: Vec<f32> = self.counts.iter().map(cost).collect();
+        Tensor::from_floats(costs.as_slice(), device)
+    }
+}
+
+/// Gives the codes of a picture as painting encodes it: in windows, and continued beyond its border
+/// (see [`Vqgan::encode_continued`]), so that what is learned from them is what will be given.
+///
+/// # Shapes
+/// `[1, h, w]` for a size of `[h, w]` tokens.
+pub fn encode(
+    vqgan: &Vqgan,
+    picture: &Picture,
+    size: [usize; 2],
+    device: &Device,
+) -> Tensor<3, Int> {
+    let read = |[y, x]: [isize; 2], [h, w]: [usize; 2]| -> Result<Tensor<4>, Infallible> {
+        Ok(picture.continued(x, y, w, h).to_tensor(device))
+    };
+    let tiling = Tiling::of_stride(vqgan.stride());
+    let Ok(codes) = vqgan.encode_continued(size, &tiling, read);
+    codes
 }
 
 /// Reads codes to the host.
@@ -205,6 +285,23 @@ mod tests {
                 before[3 * code..3 * code + 3],
                 after[3 * code..3 * code + 3]
             );
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_often_becomes_cheap_and_what_is_not_dear() {
+        let device = Device::flex();
+        let costs = |rate: &CodeRate| -> Vec<f32> { numbers(rate.costs(&device)) };
+        let mut rate = CodeRate::new(0.5, [4, 8]);
+        assert_eq!(costs(&rate), [0.0; 4], "distances are not known yet");
+        for _ in 0..500 {
+            rate.count(&[0, 0, 0, 0, 0, 0, 1, 2], 0.25);
+        }
+        let costs = costs(&rate);
+        // The price of a nat is 0.5 · 8 · 0.25; counts are those of the last hundred steps.
+        let nats = [600.0_f32, 100.0, 100.0, 0.0].map(|count| -((count + 1.0) / 804.0).ln());
+        for (cost, nats) in costs.iter().zip(nats) {
+            assert!((cost - nats).abs() < 0.05, "{cost} of {nats}");
         }
     }
 

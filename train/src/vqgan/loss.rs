@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor};
-use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::{Vqgan, VqganOutput};
 use serde::{Deserialize, Serialize};
 
 use super::discriminator::PatchDiscriminator;
@@ -91,6 +91,18 @@ pub fn generator_loss(
     perceptual: Option<Perceptual<'_>>,
 ) -> GeneratorLoss {
     let output = vqgan.forward(seen, config.beta);
+    loss_of_output(vqgan, output, discriminator, pixels, config, perceptual)
+}
+
+/// Gives the loss of what the VQGAN gave.
+pub fn loss_of_output(
+    vqgan: &Vqgan,
+    output: VqganOutput,
+    discriminator: Option<&PatchDiscriminator>,
+    pixels: Tensor<4>,
+    config: &VqganLossConfig,
+    perceptual: Option<Perceptual<'_>>,
+) -> GeneratorLoss {
     let painted = Painted {
         picture: output.reconstruction.clone(),
         last_features: output.last_features,

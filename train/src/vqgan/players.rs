@@ -5,9 +5,9 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Distribution, Tensor};
 use nuwa_model::vqgan::Vqgan;
 
-use super::codebook::{CodeUsage, codes_on_host};
+use super::codebook::{CodeRate, CodeUsage, codes_on_host};
 use super::discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
-use super::loss::{VqganLossConfig, discriminator_loss, generator_loss};
+use super::loss::{VqganLossConfig, discriminator_loss, loss_of_output};
 use crate::adam::Adam;
 use crate::gradients::{self, NotFinite};
 use crate::materialize::materialize;
@@ -30,6 +30,8 @@ pub struct Players {
     pub adversary_adam: ModuleOptimizer,
     /// Codes that were chosen since it was last emptied.
     pub usage: CodeUsage,
+    /// What rare codes cost, if they cost more than frequent ones.
+    pub rate: Option<CodeRate>,
 }
 
 /// What a step came to; all but the norm is still on the device.
@@ -73,6 +75,7 @@ impl Players {
             adversary: materialize(adversary.init(device)),
             adversary_adam: adam(),
             usage: CodeUsage::new(n_codes),
+            rate: None,
         }
     }
 
@@ -92,12 +95,20 @@ impl Players {
         let adversary = adversarial.then_some(&self.adversary);
         let seen = with_noise(pixels.clone(), self.noise);
         let (vqgan, loss) = (&self.vqgan, &self.loss);
-        let parts = generator_loss(vqgan, adversary, seen, pixels.clone(), loss, None);
+        let device = pixels.device().without_autodiff();
+        let costs = self.rate.as_ref().map(|rate| rate.costs(&device));
+        let output = vqgan.forward_at_costs(seen, loss.beta, costs);
+        let parts = loss_of_output(vqgan, output, adversary, pixels.clone(), loss, None);
         let mut gradients = GradientsParams::from_grads(parts.loss.backward(), &self.vqgan);
         let gradient_norm = gradients::clip(&self.vqgan, &mut gradients, self.clip)?;
         let vqgan = self.vqgan.clone();
         self.vqgan = self.adam.step(rate, vqgan, gradients);
-        self.usage.count(&codes_on_host(parts.codes));
+        let codes = codes_on_host(parts.codes);
+        self.usage.count(&codes);
+        if let Some(rate) = &mut self.rate {
+            let both = f64::from(parts.codebook.clone().into_scalar::<f32>());
+            rate.count(&codes, both / (1.0 + self.loss.beta));
+        }
         let mut report = StepReport {
             l1: parts.l1.inner(),
             codebook: parts.codebook.inner(),
