@@ -8,9 +8,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use nuwa_data::Picture;
 use nuwa_model::device::{self, DeviceChoice};
-use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::Decoding;
 
+use crate::config::{self, ConfigArgs};
 use crate::log::{Log, Screen};
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
@@ -83,15 +83,6 @@ struct OneShotArgs {
     quiet: bool,
 }
 
-#[derive(Debug, Args)]
-struct ConfigArgs {
-    /// uighd, t2ihd, iahd or t2vhd.
-    preset: Preset,
-    /// tiny, base or large.
-    #[arg(long, default_value = "large")]
-    size: Size,
-}
-
 /// A request that cannot be right, whatever the machine: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -116,7 +107,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Render(args) => render::command(args),
         Command::Weights(args) => weights::run(args),
-        Command::Config(args) => config(&args),
+        Command::Config(args) => config::run(&args),
     };
     match done {
         Ok(()) => 0,
@@ -125,20 +116,6 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
             if error.is::<Misuse>() { 2 } else { 1 }
         }
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the config is the result")]
-fn config(args: &ConfigArgs) -> anyhow::Result<()> {
-    let recipe = args.preset.recipe(args.size);
-    println!("{}", serde_json::to_string_pretty(&recipe)?);
-    let n = recipe.renderer.n_params();
-    println!(
-        "{} {}: {n} parameters ({:.1} M)",
-        args.preset,
-        args.size,
-        n as f64 / 1e6
-    );
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is the result")]

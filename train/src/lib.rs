@@ -4,6 +4,7 @@
 pub mod adam;
 pub mod checkpoints;
 mod cli;
+mod config;
 pub mod ema;
 pub mod gradients;
 pub mod log;

@@ -113,21 +113,9 @@ pub(super) fn say_done(common: &Common) {
         return;
     }
     let seconds = BEGUN.elapsed().as_secs_f64();
-    let peak_rss_bytes = status_bytes("VmHWM:");
+    let peak_rss_bytes = device::peak_resident_bytes();
     say(&Event::Done {
         seconds,
         peak_rss_bytes,
     });
-}
-
-/// Gives the memory that this process holds, where the system tells (Linux).
-pub(super) fn rss_bytes() -> Option<u64> {
-    status_bytes("VmRSS:")
-}
-
-fn status_bytes(name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use nuwa_model::device;
 
 use super::args::Common;
 use super::events::{self, Event};
@@ -54,7 +55,7 @@ impl Watch {
         self.n_written += progress.n_written;
         self.bar.set_position(self.n_written as u64);
         let rate = self.n_tokens() as f64 / self.start.elapsed().as_secs_f64();
-        let (&Progress { level, pool, .. }, rss_bytes) = (progress, events::rss_bytes());
+        let (&Progress { level, pool, .. }, rss_bytes) = (progress, device::resident_bytes());
         let memory = rss_bytes.map_or(String::new(), |bytes| format!(", {}", BinaryBytes(bytes)));
         let message = format!("level {level}, {pool} caches, {rate:.0} tokens/s{memory}");
         self.bar.set_message(message);

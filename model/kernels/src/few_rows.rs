@@ -1,5 +1,9 @@
-//! Products of a few rows with a matrix: what a linear layer does for the few tokens that are
-//! written at a time. The time goes to reading the matrix, which is read once, in its own order.
+//! Products of some rows with a matrix: what a linear layer does for the tokens that are written at
+//! a time. For a few of them the time goes to reading the matrix, which is read once, in its own
+//! order; for more, to multiplying, and the matrix is read in panels that stay in the cache.
+//!
+//! A row gets the same bits in any company: its sums begin with the bias and take what is added in
+//! the order of the matrix's rows, either way.
 
 use std::ops::Range;
 
@@ -11,6 +15,12 @@ const ROWS: usize = 4;
 
 /// Rows of the matrix that are added before a sum is written back.
 const DEPTH: usize = 8;
+
+/// Rows from which on panels pay.
+const MANY: usize = 6;
+
+/// Rows of a panel's tile: with two registers of columns each, all sums stay in registers.
+const TILE: usize = 6;
 
 /// Numbers in the widest register there is.
 const WIDEST: usize = 16;
@@ -30,6 +40,18 @@ pub fn product(input: &[f32], weight: &[f32], bias: &[f32], [k, n]: [usize; 2]) 
     let rows = input.len() / k.max(1);
     let part = |columns: Range<usize>| {
         let mut output = vec![0.0; rows * columns.len()];
+        if rows >= MANY {
+            let panels = Panels {
+                input,
+                weight,
+                bias,
+                output: &mut output,
+                columns,
+                shape: [k, n],
+            };
+            Arch::new().dispatch(panels);
+            return output;
+        }
         let blocks = input
             .chunks(ROWS * k)
             .zip(output.chunks_mut(ROWS * columns.len()));
@@ -136,6 +158,121 @@ impl Block<'_> {
                     } else {
                         simd.partial_store_f32s(output, sum);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Many rows of the input and some columns of the weight.
+struct Panels<'a> {
+    input: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    output: &'a mut [f32],
+    columns: Range<usize>,
+    shape: [usize; 2],
+}
+
+impl WithSimd for Panels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let ([k, n], width) = (self.shape, self.columns.len());
+        let wide = 2 * S::F32_LANES;
+        let mut panel = vec![0.0; k * wide];
+        let mut first = [0.0; 2 * WIDEST];
+        for at in (0..width).step_by(wide) {
+            let (columns, live) = (self.columns.start + at, wide.min(width - at));
+            if live < wide {
+                panel.fill(0.0);
+                first.fill(0.0);
+            }
+            for (row, line) in panel.chunks_exact_mut(wide).zip(self.weight.chunks(n)) {
+                row[..live].copy_from_slice(&line[columns..columns + live]);
+            }
+            if !self.bias.is_empty() {
+                first[..live].copy_from_slice(&self.bias[columns..columns + live]);
+            }
+            let (panel, first) = (S::as_simd_f32s(&panel).0, S::as_simd_f32s(&first).0);
+            let first = [first[0], first[1]];
+            let inputs = self.input.chunks(TILE * k);
+            for (input, output) in inputs.zip(self.output.chunks_mut(TILE * width)) {
+                let place = (output, width, at, live);
+                match input.len() / k {
+                    1 => tile::<S, 1>(simd, input, panel, first, place),
+                    2 => tile::<S, 2>(simd, input, panel, first, place),
+                    3 => tile::<S, 3>(simd, input, panel, first, place),
+                    4 => tile::<S, 4>(simd, input, panel, first, place),
+                    5 => tile::<S, 5>(simd, input, panel, first, place),
+                    _ => tile::<S, TILE>(simd, input, panel, first, place),
+                }
+            }
+        }
+    }
+}
+
+/// Gives some rows of the output, `(rows, width of a row, first column, columns)`, in a panel.
+#[inline(always)]
+fn tile<S: Simd, const R: usize>(
+    simd: S,
+    input: &[f32],
+    panel: &[S::f32s],
+    first: [S::f32s; 2],
+    (output, width, at, live): (&mut [f32], usize, usize, usize),
+) {
+    let k = panel.len() / 2;
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &input[r * k..][..k]);
+    let mut sums = [first; R];
+    for (i, weights) in panel.chunks_exact(2).enumerate() {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let factor = simd.splat_f32s(row[i]);
+            sums[0] = simd.mul_add_e_f32s(factor, weights[0], sums[0]);
+            sums[1] = simd.mul_add_e_f32s(factor, weights[1], sums[1]);
+        }
+    }
+    for (output, sums) in output.chunks_mut(width).zip(&sums) {
+        let output = &mut output[at..at + live];
+        let (whole, rest) = S::as_mut_simd_f32s(output);
+        for (output, &sums) in whole.iter_mut().zip(sums) {
+            *output = sums;
+        }
+        if let (false, Some(&sums)) = (rest.is_empty(), sums.get(whole.len())) {
+            simd.partial_store_f32s(rest, sums);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i + seed).wrapping_mul(0x9e37_79b9) >> 9) % 1000;
+        (0..n).map(|i| number(i) as f32 / 500.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn a_row_gets_the_same_bits_in_any_company() {
+        for [k, n] in [[1, 1], [3, 40], [9, 7], [64, 33], [70, 96]] {
+            let (input, weight) = (numbers(20 * k, 1), numbers(k * n, 2));
+            for bias in [numbers(n, 3), Vec::new()] {
+                let alone: Vec<f32> = input
+                    .chunks(k)
+                    .flat_map(|row| product(row, &weight, &bias, [k, n]))
+                    .collect();
+                for rows in [2, 4, 5, 6, 7, 11, 12, 20] {
+                    let together = product(&input[..rows * k], &weight, &bias, [k, n]);
+                    assert_eq!(together, alone[..rows * n], "{rows} rows of {k} x {n}");
+                }
+                let first = |column: usize| -> f64 {
+                    let terms =
+                        (0..k).map(|i| f64::from(input[i]) * f64::from(weight[i * n + column]));
+                    terms.sum::<f64>() + bias.get(column).copied().map_or(0.0, f64::from)
+                };
+                for (column, &sum) in alone[..n].iter().enumerate() {
+                    assert!((first(column) - f64::from(sum)).abs() < 1e-4);
                 }
             }
         }

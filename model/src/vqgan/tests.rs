@@ -363,6 +363,7 @@ fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
         blend: 1,
         margin: 1,
         statistics: Statistics::Sampled(4),
+        whole: 0,
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     let (rows, columns) = (2..12, 2..13);

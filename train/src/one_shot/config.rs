@@ -127,7 +127,7 @@ impl OneShotConfig {
                 warmup: 0.02,
                 beta: 0.25,
                 squared_weight: 4.0,
-                rate_weight: 0.2,
+                rate_weight: 0.0,
                 gan_start: 0.72,
                 gan_weight: 0.3,
                 balance_cap: 1e3,

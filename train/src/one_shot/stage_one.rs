@@ -58,8 +58,7 @@ pub(super) fn train(
     let mut game = Players::new(vqgan, adversary, loss, config.vqgan.n_codes, &device);
     game.noise = stage.noise;
     if stage.rate_weight > 0.0 {
-        let book = [config.vqgan.n_codes, config.vqgan.code_dim];
-        game.rate = Some(CodeRate::new(stage.rate_weight, book));
+        game.rate = Some(CodeRate::new(stage.rate_weight, config.vqgan.n_codes));
     }
     if start.fresh {
         let crops = crops.take(FIRST_CROPS);

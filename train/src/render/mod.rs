@@ -3,6 +3,7 @@
 mod batch;
 mod command;
 mod config;
+mod cost;
 mod keeper;
 mod loader;
 mod loss;
@@ -17,6 +18,7 @@ mod watch;
 pub use batch::{Masks, RenderBatch, Text};
 pub use command::{RenderArgs, run as command};
 pub use config::{RenderRunConfig, RenderTrainingConfig};
+pub use cost::Cost;
 pub use loss::patch_loss;
 pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};
 pub use run::{RenderJob, RenderOutcome, run};

@@ -75,7 +75,8 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let config = job.config;
     let stage = &config.stage_two;
     let grid = Source::grid(job.store.spec().tokens, config.renderer.patch);
-    let n_patches = grid.map_err(anyhow::Error::msg)?.count() as u64;
+    let grid = grid.map_err(anyhow::Error::msg)?;
+    let n_patches = grid.count() as u64;
     let checkpoints = Checkpoints::new(&job.run.join(CHECKPOINTS), stage.keep);
     let newest = checkpoints.newest(|folder, error| {
         let line = format!(
@@ -112,6 +113,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let interrupter = Interrupter::new();
     let watch = Arc::new(RunWatch::new(
         config,
+        grid,
         place.updates,
         average,
         log,

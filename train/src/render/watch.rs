@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use burn::train::Interrupter;
+use nuwa_model::device;
+use nuwa_model::patch::GridSize;
 
 use super::config::RenderRunConfig;
+use super::cost::Cost;
 use super::keeper::{Aside, Keeper};
 use super::loader::Loader;
 use super::strategy::{Update, Watch};
@@ -20,6 +23,8 @@ pub(super) struct RunWatch {
     decay: f64,
     log_every: u64,
     tokens_per_update: u64,
+    /// Floating-point operations of an update.
+    flops: f64,
     loader: Arc<Loader>,
     keeper: Arc<Keeper>,
     /// Set by the user, and what then tells the learner.
@@ -53,6 +58,7 @@ impl RunWatch {
     )]
     pub(super) fn new(
         config: &RenderRunConfig,
+        grid: GridSize,
         updates: u64,
         average: Option<RenderTask>,
         log: Log,
@@ -80,6 +86,7 @@ impl RunWatch {
             total: stage.updates,
             decay: stage.average,
             log_every: stage.log_every,
+            flops: Cost::of(&config.renderer, grid).flops * stage.batch as f64,
             tokens_per_update: (stage.batch * config.renderer.tokens_per_patch()) as u64,
             loader,
             keeper,
@@ -127,8 +134,12 @@ impl RunWatch {
             ("rate", update.rate),
             ("gradient_norm", update.patch.gradient_norm),
             ("tokens_per_second", speed),
+            ("tflop_per_second", n as f64 * self.flops / seconds / 1e12),
             ("data_wait", wait),
         ];
+        if let Some(bytes) = device::resident_bytes() {
+            values.push(("rss_bytes", bytes as f64));
+        }
         let names: Vec<String> = (0..state.since_log.losses.len())
             .map(|position| format!("loss_of_patch/{position:03}"))
             .collect();

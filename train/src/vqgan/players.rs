@@ -106,8 +106,7 @@ impl Players {
         let codes = codes_on_host(parts.codes);
         self.usage.count(&codes);
         if let Some(rate) = &mut self.rate {
-            let both = f64::from(parts.codebook.clone().into_scalar::<f32>());
-            rate.count(&codes, both / (1.0 + self.loss.beta));
+            rate.count(&codes, self.vqgan.quantize.embedding.weight.val());
         }
         let mut report = StepReport {
             l1: parts.l1.inner(),

@@ -169,6 +169,33 @@ fn config_prints_the_papers_parameter_counts() {
 }
 
 #[test]
+fn config_says_what_fits_a_device_and_what_would() {
+    let place = place();
+    let (said, _) = place.done("config uighd --size base --for a100-80g");
+    assert!(
+        said.contains("stage_two.part=") && said.contains("days in all"),
+        "{said}"
+    );
+    place.refused("config t2ihd --for a100-40g", 1, "one record at a time");
+    let refusal = place.run("config t2ihd --for a100-80g");
+    let error = String::from_utf8_lossy(&refusal.stderr);
+    let advice = error.split("try --batch ").nth(1).expect("another batch");
+    let batch: usize = advice
+        .split(',')
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    let config = format!("config t2ihd --for a100-80g --batch {batch}");
+    assert!(
+        place.done(&config).0.contains("stage_two.part=1,"),
+        "{batch} fit"
+    );
+    let more = format!("config t2ihd --for a100-80g --batch {}", batch + 1);
+    place.refused(&more, 1, "one record at a time");
+}
+
+#[test]
 fn bad_requests_name_what_is_wrong() {
     let place = place();
     place.refused("", 2, "Usage");
