@@ -299,6 +299,7 @@ mod tests {
     fn measured(picture: &Picture, is_given: &dyn Fn(PointPx) -> bool) -> Seams {
         let tiling = Tiling {
             window: 6,
+            whole: 0,
             ..Tiling::of_stride(8)
         };
         let mut meter = SeamMeter::new(Borders::new(&layout(), PATCH, &tiling), is_given);

@@ -62,7 +62,10 @@ fn way(route: RouteKind, parallel: usize) -> Way {
         route,
         parallel,
         pool: PoolKind::KeyValues,
-        tiling: Tiling::of_stride(4),
+        tiling: Tiling {
+            whole: 0,
+            ..Tiling::of_stride(4)
+        },
     }
 }
 
