@@ -110,8 +110,6 @@ impl Networks {
             ch * width * ((h * stride) >> i) * ((w * stride) >> i)
         };
         let largest = (0..multipliers.len()).map(level).max().unwrap_or(0);
-        // Scores of the attention in the middle, before and after the softmax.
-        let scores = 2 * (h * w).saturating_pow(2);
-        (ALIVE * bytes(largest)).max(bytes(scores))
+        ALIVE * bytes(largest)
     }
 }
