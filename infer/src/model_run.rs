@@ -21,9 +21,6 @@ use crate::token_file::UNKNOWN;
 /// The most values in the pixel-guided decoder's features at full resolution: 1 GiB, of which about
 /// six are in memory at once. 1448 × 1448 px with the paper's 128 channels.
 const MOST_GUIDED_VALUES: usize = 1 << 28;
-/// The most by which its codebook may differ from the VQGAN's, as a share of it: what storing one of
-/// them in 16 bits changes stays below.
-const CODEBOOK_TOLERANCE: f32 = 1e-2;
 
 /// The networks of a run, ready to paint pictures.
 #[derive(Debug)]
@@ -210,8 +207,7 @@ fn smoothing_of(folder: &Path) -> Result<f64, RunError> {
     }
 }
 
-/// Reads a pixel-guided decoder. Its tokens must mean what the VQGAN's do, so it has the same shape
-/// and the same codebook, which its training leaves alone.
+/// Reads a pixel-guided decoder. Its tokens must mean what the VQGAN's do.
 fn load_guided(
     folder: &Path,
     vqgan: &Vqgan,
@@ -222,14 +218,8 @@ fn load_guided(
         return Ok(None);
     }
     let (guided, own, _) = checkpoint::load::<PgVqgan>(folder, device)?;
-    if own != *config {
-        return Err(RunError::Guided("it has another architecture"));
-    }
-    let [ours, theirs] = [&guided.quantize, &vqgan.quantize].map(|q| q.embedding.weight.val());
-    let size = |codes: Tensor<2>| codes.square().mean().into_scalar::<f32>().sqrt();
-    if size(ours - theirs.clone()) > CODEBOOK_TOLERANCE * size(theirs) {
-        return Err(RunError::Guided("it has another codebook"));
-    }
+    let fits = guided.check_fits(&own, vqgan, config);
+    fits.map_err(RunError::Guided)?;
     Ok(Some(guided))
 }
 

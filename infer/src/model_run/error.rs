@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nuwa_model::vqgan::Misfit;
 use thiserror::Error;
 
 use crate::task::SizePx;
@@ -48,7 +49,7 @@ pub enum RunError {
     Frames(usize),
     /// The pixel-guided decoder reads other tokens than the VQGAN writes.
     #[error("pg-vqgan was not made from this run's VQGAN: {0}")]
-    Guided(&'static str),
+    Guided(Misfit),
     /// The pixel-guided decoder takes frames whole.
     #[error(
         "pg-vqgan decodes up to {most} px at once, and a frame has {size}; a run without it \

@@ -18,7 +18,7 @@ mod tiling;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use pixel_guided::{Guide, PgVqgan};
+pub use pixel_guided::{Guide, GuidedOutput, Misfit, PgVqgan};
 pub use quantizer::Quantizer;
 
 use burn::module::Module;

@@ -7,11 +7,16 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Int, Tensor, assert_shape};
+use thiserror::Error;
 
 use super::blocks::{Level, conv2d, conv3x3};
 use super::encoder::down_levels;
 use super::moments::Norms;
 use super::{Decoder, Quantizer, Vqgan, VqganConfig};
+
+/// The most by which its codebook may differ from the VQGAN's, as a share of it: what storing one of
+/// them in 16 bits changes stays below.
+const CODEBOOK_TOLERANCE: f32 = 1e-2;
 
 /// The previous frame, as features for every level of the decoder.
 #[derive(Module, Debug)]
@@ -73,6 +78,26 @@ pub struct PgVqgan {
     pub guide: Guide,
 }
 
+/// A frame that follows another, and what it was made from.
+#[derive(Debug)]
+pub struct GuidedOutput {
+    /// The frame, `[b, 3, h, w]`, not clamped.
+    pub frame: Tensor<4>,
+    /// What `decoder.conv_out` made it from, `[b, c, h, w]`.
+    pub last_features: Tensor<4>,
+}
+
+/// Why a pixel-guided decoder is none for the tokens of a VQGAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Misfit {
+    /// Their numbers differ.
+    #[error("it has another architecture")]
+    Architecture,
+    /// Their tokens mean different things.
+    #[error("it has another codebook")]
+    Codebook,
+}
+
 impl VqganConfig {
     /// A pixel-guided decoder with fresh weights, to load into.
     ///
@@ -112,20 +137,43 @@ impl PgVqgan {
     /// # Shapes
     /// `codes`: `[b, h, w]`; `previous`: `[b, 3, h·stride, w·stride]` in -1..1; the frame alike.
     pub fn decode_after(&self, codes: Tensor<3, Int>, previous: Tensor<4>) -> Tensor<4> {
-        conv2d(&self.decoder.conv_out, self.last_features(codes, previous))
+        self.forward(codes, previous).frame
     }
 
-    /// Gives what `decoder.conv_out` turns into the frame of `codes` that follows `previous`.
-    ///
-    /// # Shapes
-    /// As [`decode_after`](Self::decode_after).
-    pub fn last_features(&self, codes: Tensor<3, Int>, previous: Tensor<4>) -> Tensor<4> {
+    /// Does as [`decode_after`](Self::decode_after), and gives what a training looks at, too.
+    pub fn forward(&self, codes: Tensor<3, Int>, previous: Tensor<4>) -> GuidedOutput {
         let [b, h, w] = codes.dims();
         let stride = 1 << (self.decoder.n_levels() - 1);
         assert_shape!(previous, [b, 3, h * stride, w * stride]);
         let features = conv2d(&self.post_quant_conv, self.quantize.lookup(codes));
-        self.decoder
-            .last_features(features, Some(self.guide.forward(previous)))
+        let guide = self.guide.forward(previous);
+        let last_features = self.decoder.last_features(features, Some(guide));
+        GuidedOutput {
+            frame: conv2d(&self.decoder.conv_out, last_features.clone()),
+            last_features,
+        }
+    }
+
+    /// Checks that it decodes the tokens of a VQGAN: that both have the same numbers, and the same
+    /// codebook, which training leaves alone.
+    ///
+    /// # Errors
+    /// Says what differs.
+    pub fn check_fits(
+        &self,
+        config: &VqganConfig,
+        vqgan: &Vqgan,
+        vqgan_config: &VqganConfig,
+    ) -> Result<(), Misfit> {
+        if config != vqgan_config {
+            return Err(Misfit::Architecture);
+        }
+        let [own, other] = [&self.quantize, &vqgan.quantize].map(|q| q.embedding.weight.val());
+        let size = |codes: Tensor<2>| codes.square().mean().into_scalar::<f32>().sqrt();
+        match size(own - other.clone()) > CODEBOOK_TOLERANCE * size(other) {
+            true => Err(Misfit::Codebook),
+            false => Ok(()),
+        }
     }
 
     /// Gives the frames of a clip, each guided by the frame just decoded, clamped to -1..1.
@@ -164,14 +212,17 @@ impl PgVqgan {
 
 /// The convolution with all its weights zero.
 pub(super) fn zero(mut conv: Conv2d) -> Conv2d {
-    conv.weight = conv.weight.map(|weight| weight.zeros_like());
+    conv.weight = zeros(conv.weight);
     zero_bias(conv)
 }
 
 /// The convolution with a zero bias.
 pub(super) fn zero_bias(mut conv: Conv2d) -> Conv2d {
-    conv.bias = conv
-        .bias
-        .map(|bias: Param<Tensor<1>>| bias.map(|bias| bias.zeros_like()));
+    conv.bias = conv.bias.map(zeros);
     conv
+}
+
+/// The parameter as zeros, which are trained if it was.
+fn zeros<const D: usize>(param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    param.map(|value| value.zeros_like().set_require_grad(value.is_require_grad()))
 }
