@@ -10,15 +10,17 @@ use serde_json::Value;
 
 use super::place::Place;
 
-/// Fields of the log that depend on the clock.
-const TIMED: [&str; 4] = [
+/// Fields of the log that depend on the clock or the memory at hand.
+const TIMED: [&str; 6] = [
     "seconds",
+    "rss_bytes",
+    "tflop_per_second",
     "tokens_per_second",
     "crops_per_second",
     "data_wait",
 ];
 
-/// What was logged, without what depends on the clock.
+/// What was logged, without what differs from run to run.
 pub(super) fn losses(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("log.jsonl")).expect("a log");
     let line = |line: &str| {
