@@ -9,6 +9,7 @@ use burn::tensor::{Bool, Int, Tensor};
 ///
 /// Early on the average follows faster, with a decay of (1 + n) / (10 + n) after `n` updates, so
 /// that the random start does not stay in it (as in TensorFlow's `ExponentialMovingAverage`).
+/// Weights that are not trained stay what they are; averaged with themselves, they would drift.
 ///
 /// # Panics
 /// When the two are not copies of one module.
@@ -20,19 +21,20 @@ pub fn follow<M: Module>(average: M, weights: &M, decay: f64, updates: u64) -> M
     average.map(&mut Follow { now, decay })
 }
 
-/// The weights by their names, flattened and off the graph.
+/// The weights by their names, flattened and off the graph; none where they are not trained.
 #[derive(Default)]
-struct Now(HashMap<ParamId, Tensor<1>>);
+struct Now(HashMap<ParamId, Option<Tensor<1>>>);
 
 impl ModuleVisitor for Now {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
-        let value = if value.is_autodiff() {
-            value.inner()
-        } else {
-            value
+        let trained = match (value.is_autodiff(), value.is_require_grad()) {
+            (true, true) => Some(value.inner()),
+            (true, false) => None,
+            (false, _) => Some(value),
         };
-        self.0.insert(param.id, value.flatten(0, D - 1));
+        let trained = trained.map(|value| value.flatten(0, D - 1));
+        self.0.insert(param.id, trained);
     }
     fn visit_int<const D: usize>(&mut self, _: &Param<Tensor<D, Int>>) {}
     fn visit_bool<const D: usize>(&mut self, _: &Param<Tensor<D, Bool>>) {}
@@ -50,6 +52,7 @@ impl ModuleMapper for Follow {
             .0
             .remove(&param.id)
             .expect("a copy of the same module");
+        let Some(now) = now else { return param };
         let decay = self.decay;
         param.map(|average| {
             let now = now.reshape(average.dims());
@@ -77,10 +80,13 @@ mod tests {
         let mut weights = materialize(LinearConfig::new(1, 1).init(&device));
         weights.weight = weights.weight.map(|w| w.zeros_like());
         let average = weights.clone().valid();
-        weights.weight = weights.weight.map(|w| w.ones_like());
+        weights.weight = weights.weight.map(|w| w.ones_like().require_grad());
         let early = follow(average, &weights, 0.9, 0);
         assert!((first(&early) - 0.9).abs() < 1e-6, "{}", first(&early));
         let late = follow(early, &weights, 0.5, 1_000_000);
         assert!((first(&late) - 0.95).abs() < 1e-6, "{}", first(&late));
+        // What is not trained is not averaged, whatever it is.
+        let still = follow(late.clone(), &weights.no_grad(), 0.5, 1_000_000);
+        assert_eq!(first(&still), first(&late));
     }
 }
