@@ -220,7 +220,8 @@ pub(super) fn vqgan(case: &Case) -> Outputs {
         ));
         if let Some(term) = parts.gan {
             outputs.insert("l1".into(), scalar(&parts.l1));
-            outputs.insert("codebook".into(), scalar(&parts.codebook));
+            let codebook = parts.codebook.expect("codes are trained");
+            outputs.insert("codebook".into(), scalar(&codebook));
             outputs.insert("gan".into(), scalar(&term.gan));
             outputs.insert("balance".into(), scalar(&term.balance));
             let loss = discriminator_loss(&discriminator, pixels.clone(), parts.reconstruction);

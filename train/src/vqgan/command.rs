@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use nuwa_data::dataset::{Listing, is_prepared};
+use nuwa_data::DataError;
+use nuwa_data::dataset::{Entry, Listing, is_prepared};
 use nuwa_data::manifest::Split;
 use nuwa_model::checkpoint;
 use nuwa_model::device::{self, DeviceChoice};
@@ -13,7 +14,7 @@ use nuwa_model::preset::Size;
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 
 use super::config::VqganRunConfig;
-use super::run::{VqganJob, VqganOutcome};
+use super::run::{VqganJob, run as train};
 use crate::cli::Misuse;
 use crate::log::Screen;
 use crate::overlay::lay;
@@ -65,28 +66,32 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         Some(data) => begin(&args, data, first.as_deref())?,
         None => VqganRunConfig::of_run(&args.run)?,
     };
-    let split = is_prepared(&config.data).then_some(Split::Train);
-    let entries = Listing::read(&config.data, split)?.entries;
+    let entries = entries(&config.data)?;
     let first = match &first {
         Some(folder) => Some(checkpoint::load::<Vqgan>(folder, &device.clone().autodiff())?.0),
         None => None,
     };
-    let screen = Screen::new(args.quiet, &device::description(&device));
-    if config.stage_one.loss.perceptual_weight > 0.0 {
-        screen.say("there are no LPIPS weights: the perceptual distance is left out of the loss");
-    }
     let job = VqganJob {
-        config: &config,
+        seed: config.seed,
+        stage: &config.stage_one,
+        architecture: &config.vqgan,
+        data: &config.data,
         run: &args.run,
         entries,
         first,
         device: &device,
         stop: stop_flag(),
-        screen,
+        screen: Screen::new(args.quiet, &device::description(&device)),
     };
-    let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
-    println!("{}", summary(&outcome, &config, &args.run));
+    let outcome = train::<Vqgan>(job).with_context(|| format!("run {}", args.run.display()))?;
+    println!("{}", outcome.summary(&args.run, &config.stage_one));
     Ok(())
+}
+
+/// Lists what there is to train on.
+pub(super) fn entries(data: &Path) -> Result<Vec<Entry>, DataError> {
+    let split = is_prepared(data).then_some(Split::Train);
+    Ok(Listing::read(data, split)?.entries)
 }
 
 /// Writes the config of a new run.
@@ -110,26 +115,4 @@ fn begin(args: &VqganArgs, data: &Path, first: Option<&Path>) -> anyhow::Result<
     }
     write_config(&args.run, &config)?;
     Ok(config)
-}
-
-fn summary(outcome: &VqganOutcome, config: &VqganRunConfig, run: &Path) -> String {
-    let VqganOutcome {
-        updates,
-        psnr_db,
-        seconds,
-        waited,
-        stopped,
-    } = outcome;
-    let ending = if *stopped {
-        "stopped; the same command without --data goes on"
-    } else {
-        "done"
-    };
-    format!(
-        "{}: {ending} after {updates} of {} updates, pictures come back at {psnr_db:.1} dB, \
-         {seconds:.0} s ({:.1} % waiting for data)",
-        run.display(),
-        config.stage_one.updates,
-        100.0 * waited
-    )
 }

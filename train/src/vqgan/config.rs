@@ -126,49 +126,54 @@ impl VqganRunConfig {
         if let Err(error) = self.vqgan.check() {
             return Some(error.to_string());
         }
-        let stage = &self.stage_one;
-        let plays = (stage.loss.gan_start_step as u64) < stage.updates;
+        let problem = self.stage_one.problem(self.vqgan.stride())?;
+        Some(format!("stage_one.{problem}"))
+    }
+}
+
+impl VqganTrainingConfig {
+    /// Names the first number that cannot work with a VQGAN of this stride, without its section, or
+    /// nothing.
+    pub(super) fn problem(&self, stride: usize) -> Option<&'static str> {
+        let plays = (self.loss.gan_start_step as u64) < self.updates;
         let checks = [
             (
-                stage.batch == 0 || stage.updates == 0,
-                "stage_one.batch and updates must be at least 1",
+                self.batch == 0 || self.updates == 0,
+                "batch and updates must be at least 1",
             ),
             (
-                stage.crop_px == 0 || !stage.crop_px.is_multiple_of(self.vqgan.stride()),
-                "stage_one.crop_px must be a multiple of the VQGAN's stride",
+                self.crop_px == 0 || !self.crop_px.is_multiple_of(stride),
+                "crop_px must be a multiple of the VQGAN's stride",
             ),
             (
-                plays && stage.crop_px < LEAST_JUDGED_PX,
-                "stage_one.crop_px must be at least 32 for the adversary to see anything",
+                plays && self.crop_px < LEAST_JUDGED_PX,
+                "crop_px must be at least 32 for the adversary to see anything",
             ),
             (
                 [
-                    stage.revive_every,
-                    stage.checkpoint_every,
-                    stage.log_every,
-                    stage.grid_every,
+                    self.revive_every,
+                    self.checkpoint_every,
+                    self.log_every,
+                    self.grid_every,
                 ]
                 .contains(&0),
-                "the intervals of stage_one must be at least 1",
+                "*_every must be at least 1",
             ),
             (
-                ![stage.warmup, stage.average]
+                ![self.warmup, self.average]
                     .into_iter()
                     .all(|share| (0.0..1.0).contains(&share)),
-                "shares of stage_one must be at least 0 and below 1",
+                "warmup and average must be at least 0 and below 1",
             ),
             (
-                !stage
-                    .checkpoint_every
-                    .is_multiple_of(stage.log_every.max(1)),
-                "stage_one.checkpoint_every must be whole lines of the log, so that going on from a \
+                !self.checkpoint_every.is_multiple_of(self.log_every.max(1)),
+                "checkpoint_every must be whole lines of the log, so that going on from a \
                  checkpoint writes the same lines",
             ),
-            (stage.clip < 0.0, "stage_one.clip must not be negative"),
+            (self.clip < 0.0, "clip must not be negative"),
         ];
-        let broken = checks
+        checks
             .into_iter()
-            .find_map(|(broken, text)| broken.then_some(text));
-        broken.map(str::to_owned)
+            .find_map(|(broken, text)| broken.then_some(text))
     }
 }

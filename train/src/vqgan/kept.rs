@@ -1,4 +1,4 @@
-//! What a training of stage one leaves on disk: checkpoints, pictures, weights.
+//! What a training of a VQGAN leaves on disk: checkpoints, pictures, weights.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use burn::module::Module;
 use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Header, Precision};
 
+use super::painter::Painter;
 use super::training::Training;
 use crate::checkpoints::Checkpoint;
 
-const VQGAN: &str = "vqgan.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const ADVERSARY: &str = "adversary.bpk";
 const ADVERSARY_OPTIMIZER: &str = "adversary-optimizer.bpk";
 const AVERAGE: &str = "average.bpk";
 const USAGE: &str = "usage.json";
 
-impl Training<'_> {
+impl<P: Painter> Training<'_, P> {
     /// Writes all there is to know.
     pub(super) fn checkpoint(&mut self) -> anyhow::Result<()> {
         let (sum, n) = std::mem::take(&mut self.since_checkpoint);
@@ -30,7 +30,7 @@ impl Training<'_> {
                 .vqgan
                 .clone()
                 .into_record()
-                .save(folder.join(VQGAN))?;
+                .save(folder.join(Self::weights()))?;
             players.adam.to_record().save(folder.join(OPTIMIZER))?;
             players
                 .adversary
@@ -54,11 +54,11 @@ impl Training<'_> {
     /// Puts the training where a checkpoint left it.
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
         let folder = &checkpoint.folder;
-        let module = |name| ModuleRecord::load(folder.join(name));
+        let module = |name: &str| ModuleRecord::load(folder.join(name));
         let optimizer = |name| OptimizerRecord::load(folder.join(name));
         let mut read = || -> anyhow::Result<()> {
             let players = &mut self.players;
-            players.vqgan = players.vqgan.clone().load_record(module(VQGAN)?);
+            players.vqgan = players.vqgan.clone().load_record(module(&Self::weights())?);
             players.adam = players.adam.clone().load_record(optimizer(OPTIMIZER)?);
             players.adversary = players.adversary.clone().load_record(module(ADVERSARY)?);
             let adam = players.adversary_adam.clone();
@@ -72,19 +72,19 @@ impl Training<'_> {
         read().with_context(|| folder.display().to_string())
     }
 
-    /// Writes pictures above what comes back of them; gives the PSNR in dB.
+    /// Writes the frames of samples above what comes back of the last; gives its PSNR in dB.
     pub(super) fn grid(&self) -> anyhow::Result<f64> {
-        let vqgan = self.average.clone().unwrap_or_else(|| self.players.valid());
+        let painter = self.average.clone().unwrap_or_else(|| self.players.valid());
         let device = self.device.clone().without_autodiff();
-        let px = self.shown[0].w();
-        let mut grid = Picture::filled(px * self.shown.len(), 2 * px, [0; 3]);
+        let px = self.job.stage.crop_px;
+        let mut grid = Picture::filled(px * self.shown.len(), px * (P::FRAMES + 1), [0; 3]);
         let mut sum = 0.0;
-        for (column, picture) in self.shown.iter().enumerate() {
-            let back = vqgan.decode(vqgan.encode(picture.to_tensor(&device)));
-            let back = Picture::from_tensor(back).remove(0);
-            sum += picture.psnr(&back);
-            grid.paste(picture, px * column, 0);
-            grid.paste(&back, px * column, px);
+        for (column, frames) in self.shown.iter().enumerate() {
+            let back = Picture::from_tensor(painter.paint(Picture::stack(frames, &device)));
+            sum += frames[P::FRAMES - 1].psnr(&back[0]);
+            for (row, picture) in frames.iter().chain(&back).enumerate() {
+                grid.paste(picture, px * column, px * row);
+            }
         }
         let folder = self.job.run.join("grids");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -92,23 +92,23 @@ impl Training<'_> {
         Ok(sum / self.shown.len() as f64)
     }
 
-    /// Writes what tokenizes and decodes.
+    /// Writes the weights that are used afterwards.
     pub(super) fn save(&self) -> anyhow::Result<()> {
-        let vqgan = self.average.clone().unwrap_or_else(|| self.players.valid());
+        let painter = self.average.clone().unwrap_or_else(|| self.players.valid());
         let header = Header {
-            kind: Kind::Vqgan,
+            kind: P::KIND,
             licence: "that of the pictures it was trained on".into(),
-            source: format!("trained on {}", self.job.config.data.display()),
+            source: format!("trained on {}", self.job.data.display()),
             notes: None,
         };
-        let folder = self.job.run.join("vqgan");
-        checkpoint::save(
-            &vqgan,
-            &header,
-            &self.job.config.vqgan,
-            Precision::Half,
-            &folder,
-        )?;
+        let folder = self.job.run.join(P::KIND.name());
+        let (network, architecture) = (painter.network(), self.job.architecture);
+        checkpoint::save(network, &header, architecture, Precision::Half, &folder)?;
         Ok(())
+    }
+
+    /// Name of the weights in a checkpoint.
+    fn weights() -> String {
+        format!("{}.bpk", P::KIND)
     }
 }

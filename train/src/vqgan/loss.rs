@@ -56,8 +56,8 @@ pub struct GeneratorLoss {
     pub loss: Tensor<1>,
     /// Mean absolute error.
     pub l1: Tensor<1>,
-    /// Distance between latents and codes.
-    pub codebook: Tensor<1>,
+    /// Distance between latents and codes, where these are trained.
+    pub codebook: Option<Tensor<1>>,
     /// The adversarial part, when there is an adversary.
     pub gan: Option<GanTerm>,
     /// The picture as it came back, `[b, 3, h, w]`.
@@ -113,7 +113,7 @@ pub fn loss_of_output(
     GeneratorLoss {
         loss: loss + output.codebook_loss.clone(),
         l1,
-        codebook: output.codebook_loss.detach(),
+        codebook: Some(output.codebook_loss.detach()),
         gan,
         reconstruction: output.reconstruction.detach(),
         codes: output.codes,

@@ -7,13 +7,13 @@ use nuwa_model::vqgan::Vqgan;
 
 use super::codebook::{CodeRate, CodeUsage, codes_on_host};
 use super::discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
-use super::loss::{VqganLossConfig, discriminator_loss, loss_of_output};
+use super::loss::{GeneratorLoss, VqganLossConfig, discriminator_loss, loss_of_output};
 use crate::adam::Adam;
 use crate::gradients::{self, NotFinite};
 use crate::materialize::materialize;
 
-/// The VQGAN, its adversary, and what they need between steps.
-pub struct Players {
+/// The VQGAN, plain or pixel-guided, its adversary, and what they need between steps.
+pub struct Players<P = Vqgan> {
     /// Weights of the parts of the loss.
     pub loss: VqganLossConfig,
     /// Noise the encoder is to see through, in steps of a byte.
@@ -21,7 +21,7 @@ pub struct Players {
     /// Largest norm of all gradients of a player together.
     pub clip: Option<f64>,
     /// One player.
-    pub vqgan: Vqgan,
+    pub vqgan: P,
     /// Its optimizer.
     pub adam: ModuleOptimizer,
     /// The other.
@@ -39,8 +39,8 @@ pub struct Players {
 pub struct StepReport {
     /// Mean absolute error, `[1]`.
     pub l1: Tensor<1>,
-    /// Distance between latents and codes, `[1]`.
-    pub codebook: Tensor<1>,
+    /// Distance between latents and codes, `[1]`, where these are trained.
+    pub codebook: Option<Tensor<1>>,
     /// Weight of the adversarial term, `[1]`, while there is an adversary.
     pub balance: Option<Tensor<1>>,
     /// Loss of the adversary, `[1]`, while there is one.
@@ -49,10 +49,10 @@ pub struct StepReport {
     pub gradient_norm: f64,
 }
 
-impl Players {
+impl<P: Module> Players<P> {
     /// Gives a VQGAN a fresh adversary on its device, and both optimizers (page §6: β 0.5 and 0.9).
     pub fn new(
-        vqgan: Vqgan,
+        vqgan: P,
         adversary: PatchDiscriminatorConfig,
         loss: VqganLossConfig,
         n_codes: usize,
@@ -79,6 +79,47 @@ impl Players {
         }
     }
 
+    /// Moves the VQGAN by its loss, and then its adversary if it plays.
+    ///
+    /// # Errors
+    /// When a gradient is not finite; that player has not moved then.
+    pub(super) fn play(
+        &mut self,
+        parts: GeneratorLoss,
+        pixels: Tensor<4>,
+        rate: f64,
+        adversarial: bool,
+    ) -> Result<StepReport, NotFinite> {
+        let mut gradients = GradientsParams::from_grads(parts.loss.backward(), &self.vqgan);
+        let gradient_norm = gradients::clip(&self.vqgan, &mut gradients, self.clip)?;
+        let vqgan = self.vqgan.clone();
+        self.vqgan = self.adam.step(rate, vqgan, gradients);
+        self.usage.count(&codes_on_host(parts.codes));
+        let mut report = StepReport {
+            l1: parts.l1.inner(),
+            codebook: parts.codebook.map(Tensor::inner),
+            balance: parts.gan.map(|gan| gan.balance.inner()),
+            adversary: None,
+            gradient_norm,
+        };
+        if adversarial {
+            let loss = discriminator_loss(&self.adversary, pixels, parts.reconstruction);
+            report.adversary = Some(loss.clone().inner());
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &self.adversary);
+            gradients::clip(&self.adversary, &mut gradients, self.clip)?;
+            let adversary = self.adversary.clone();
+            self.adversary = self.adversary_adam.step(rate, adversary, gradients);
+        }
+        Ok(report)
+    }
+
+    /// Gives the VQGAN off the graph.
+    pub fn valid(&self) -> P {
+        self.vqgan.valid()
+    }
+}
+
+impl Players {
     /// Makes one step of the VQGAN, and one of its adversary if it plays.
     ///
     /// # Shapes
@@ -99,36 +140,13 @@ impl Players {
         let costs = self.rate.as_ref().map(|rate| rate.costs(&device));
         let output = vqgan.forward_at_costs(seen, loss.beta, costs);
         let parts = loss_of_output(vqgan, output, adversary, pixels.clone(), loss, None);
-        let mut gradients = GradientsParams::from_grads(parts.loss.backward(), &self.vqgan);
-        let gradient_norm = gradients::clip(&self.vqgan, &mut gradients, self.clip)?;
-        let vqgan = self.vqgan.clone();
-        self.vqgan = self.adam.step(rate, vqgan, gradients);
-        let codes = codes_on_host(parts.codes);
-        self.usage.count(&codes);
+        let codes = parts.codes.clone();
+        let report = self.play(parts, pixels, rate, adversarial)?;
         if let Some(rate) = &mut self.rate {
-            rate.count(&codes, self.vqgan.quantize.embedding.weight.val());
-        }
-        let mut report = StepReport {
-            l1: parts.l1.inner(),
-            codebook: parts.codebook.inner(),
-            balance: parts.gan.map(|gan| gan.balance.inner()),
-            adversary: None,
-            gradient_norm,
-        };
-        if adversarial {
-            let loss = discriminator_loss(&self.adversary, pixels, parts.reconstruction);
-            report.adversary = Some(loss.clone().inner());
-            let mut gradients = GradientsParams::from_grads(loss.backward(), &self.adversary);
-            gradients::clip(&self.adversary, &mut gradients, self.clip)?;
-            let adversary = self.adversary.clone();
-            self.adversary = self.adversary_adam.step(rate, adversary, gradients);
+            let codebook = self.vqgan.quantize.embedding.weight.val();
+            rate.count(&codes_on_host(codes), codebook);
         }
         Ok(report)
-    }
-
-    /// Gives the VQGAN off the graph.
-    pub fn valid(&self) -> Vqgan {
-        self.vqgan.valid()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A training of stage one from its folder to its weights: made, gone on with, finished.
+//! A training of a VQGAN, plain or pixel-guided, from its folder to its weights: made, gone on with, finished.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use nuwa_data::dataset::{Entry, Prefetch};
-use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::{Vqgan, VqganConfig};
 
-use super::config::VqganRunConfig;
+use super::config::VqganTrainingConfig;
+use super::painter::Painter;
 use super::training::Training;
 use crate::log::Screen;
 
@@ -19,13 +20,19 @@ const AHEAD: usize = 2;
 /// What a training is about.
 #[derive(Debug)]
 pub struct VqganJob<'a> {
-    /// Its numbers.
-    pub config: &'a VqganRunConfig,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// How it is done.
+    pub stage: &'a VqganTrainingConfig,
+    /// The VQGAN's numbers.
+    pub architecture: &'a VqganConfig,
+    /// Folder of the dataset, for who asks where the weights come from.
+    pub data: &'a Path,
     /// Its folder.
     pub run: &'a Path,
     /// Its pictures and clips.
     pub entries: Vec<Entry>,
-    /// Weights to begin with, if not random ones.
+    /// Weights to begin with, if not random ones, on the device with gradients.
     pub first: Option<Vqgan>,
     /// Where to compute.
     pub device: &'a Device,
@@ -51,16 +58,20 @@ pub struct VqganOutcome {
 }
 
 /// Trains until the config's updates are made or `stop` is set, from the newest whole checkpoint if
-/// the run has one, and writes `vqgan` to the run.
+/// the run has one, and writes the weights to the run, in a folder by the name of their kind.
 ///
 /// # Errors
 /// When the run cannot be read or written, a picture cannot be read, or a gradient is not finite;
 /// checkpoints stay.
-pub fn run(job: VqganJob) -> anyhow::Result<VqganOutcome> {
-    let mut training = Training::open(job)?;
+pub fn run<P: Painter>(job: VqganJob) -> anyhow::Result<VqganOutcome> {
+    if job.stage.loss.perceptual_weight > 0.0 {
+        let note = "there are no LPIPS weights: the perceptual distance is left out of the loss";
+        job.screen.say(note);
+    }
+    let mut training = Training::<P>::open(job)?;
     let began = Instant::now();
     let mut source = training.source()?;
-    let total = training.job.config.stage_one.updates;
+    let total = training.job.stage.updates;
     let make = move |number| source.batch(number);
     let mut batches = Prefetch::new(training.updates..total, AHEAD, make);
     while training.updates < total && !training.job.stop.load(Ordering::Relaxed) {
@@ -83,4 +94,29 @@ pub fn run(job: VqganJob) -> anyhow::Result<VqganOutcome> {
         waited: waited.as_secs_f64() / seconds,
         stopped: training.updates < total,
     })
+}
+
+impl VqganOutcome {
+    /// Says it in one line.
+    pub(super) fn summary(&self, run: &Path, stage: &VqganTrainingConfig) -> String {
+        let Self {
+            updates,
+            psnr_db,
+            seconds,
+            waited,
+            stopped,
+        } = self;
+        let ending = if *stopped {
+            "stopped; the same command without --data goes on"
+        } else {
+            "done"
+        };
+        format!(
+            "{}: {ending} after {updates} of {} updates, pictures come back at {psnr_db:.1} dB, \
+             {seconds:.0} s ({:.1} % waiting for data)",
+            run.display(),
+            stage.updates,
+            100.0 * waited
+        )
+    }
 }

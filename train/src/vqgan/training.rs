@@ -1,40 +1,42 @@
-//! The state of a training of stage one between two updates.
+//! The state of a training of a VQGAN between two updates.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use nuwa_data::Picture;
 use nuwa_data::augment::Pipeline;
 use nuwa_data::dataset::{Deck, Entry};
-use nuwa_model::vqgan::Vqgan;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rayon::ThreadPoolBuilder;
 
 use super::codebook::{CodeUsage, revive};
 use super::discriminator::PatchDiscriminatorConfig;
+use super::painter::Painter;
 use super::players::{Players, StepReport};
 use super::run::VqganJob;
-use super::source::Source;
+use super::source::{self, Source};
 use crate::checkpoints::Checkpoints;
 use crate::ema;
 use crate::log::Log;
 use crate::materialize::materialize;
 use crate::schedule::learning_rate;
 
-/// Pictures that are shown going through the VQGAN.
+/// Samples that are shown going through the VQGAN.
 const SHOWN: usize = 4;
 
 /// A training between two updates.
-pub(super) struct Training<'a> {
+pub(super) struct Training<'a, P> {
     pub(super) job: VqganJob<'a>,
     pub(super) device: Device,
-    pub(super) players: Players,
-    pub(super) average: Option<Vqgan>,
+    pub(super) players: Players<P>,
+    pub(super) average: Option<P>,
     pub(super) checkpoints: Checkpoints,
     log: Log,
-    pub(super) shown: Vec<Picture>,
+    /// Frames of each sample that is shown.
+    pub(super) shown: Vec<Vec<Picture>>,
     pub(super) updates: u64,
     /// Updates at the newest checkpoint.
     pub(super) saved: u64,
@@ -42,22 +44,23 @@ pub(super) struct Training<'a> {
     pub(super) since_checkpoint: (f64, u64),
 }
 
-impl<'a> Training<'a> {
+impl<'a, P: Painter> Training<'a, P> {
     pub(super) fn open(mut job: VqganJob<'a>) -> anyhow::Result<Self> {
-        let (config, stage) = (job.config, &job.config.stage_one);
-        job.device.seed(config.seed);
+        let (stage, architecture) = (job.stage, job.architecture);
+        job.device.seed(job.seed);
         let device = job.device.clone().autodiff();
         let fresh = job.first.is_none();
         let vqgan = match job.first.take() {
             Some(vqgan) => vqgan,
-            None => materialize(config.vqgan.init(&device)),
+            None => materialize(architecture.init(&device)),
         };
+        let painter = P::of(vqgan, architecture, &device);
         let adversary = PatchDiscriminatorConfig {
             width: stage.discriminator_width,
             ..PatchDiscriminatorConfig::default()
         };
         let loss = stage.loss.clone();
-        let players = Players::new(vqgan, adversary, loss, config.vqgan.n_codes, &device);
+        let players = Players::new(painter, adversary, loss, architecture.n_codes, &device);
         let checkpoints = Checkpoints::new(&job.run.join("checkpoints"), stage.keep);
         let newest = checkpoints.newest(|folder, error| {
             let folder = folder.display();
@@ -67,7 +70,7 @@ impl<'a> Training<'a> {
         let updates = newest.as_ref().map_or(0, |checkpoint| checkpoint.updates);
         let mut training = Self {
             log: Log::open(job.run, updates)?,
-            shown: shown(&job)?,
+            shown: shown(&job, P::FRAMES)?,
             device,
             average: (stage.average > 0.0).then(|| players.valid()),
             players,
@@ -88,14 +91,15 @@ impl<'a> Training<'a> {
     }
 
     pub(super) fn source(&self) -> anyhow::Result<Source> {
-        let (config, stage) = (self.job.config, &self.job.config.stage_one);
+        let VqganJob { seed, stage, .. } = self.job;
         let entries = self.job.entries.clone();
         Ok(Source {
-            deck: Deck::new(entries.len(), config.seed),
+            deck: Deck::new(entries.len(), seed),
             entries,
             pipeline: Pipeline::standard(stage.crop_px),
-            seed: config.seed,
+            seed,
             batch: stage.batch,
+            frames: P::FRAMES,
             readers: ThreadPoolBuilder::new().build()?,
         })
     }
@@ -109,23 +113,20 @@ impl<'a> Training<'a> {
 
     /// Moves codes that were not chosen lately; keyed by the update, like everything that is drawn.
     fn revive(&mut self, pixels: &Tensor<4>) {
-        let mut rng = StdRng::seed_from_u64(self.job.config.seed ^ self.updates.rotate_left(32));
-        let latents = self.players.valid().latents(pixels.clone().inner());
-        revive(
-            &mut self.players.vqgan,
-            &self.players.usage,
-            latents,
-            &mut rng,
-        );
+        let mut rng = StdRng::seed_from_u64(self.job.seed ^ self.updates.rotate_left(32));
+        if let Some(vqgan) = self.players.vqgan.learns_codes() {
+            let latents = vqgan.valid().latents(pixels.clone().inner());
+            revive(vqgan, &self.players.usage, latents, &mut rng);
+        }
     }
 
     pub(super) fn update(&mut self, crops: &[Picture], waited: Duration) -> anyhow::Result<()> {
-        let stage = &self.job.config.stage_one;
+        let stage = self.job.stage;
         let (updates, total) = (self.updates as usize, stage.updates as usize);
         let rate = learning_rate(updates, total, stage.peak_rate, stage.warmup);
         let pixels = Picture::stack(crops, &self.device);
         let plays = updates >= stage.loss.gan_start_step;
-        let report = self.players.step(pixels.clone(), rate, plays);
+        let report = P::step(&mut self.players, pixels.clone(), rate, plays);
         let report = report.with_context(|| format!("update {} was not made", updates + 1))?;
         self.updates += 1;
         if let Some(average) = self.average.take() {
@@ -140,7 +141,7 @@ impl<'a> Training<'a> {
             if self.updates < stage.revive_until {
                 self.revive(&pixels);
             }
-            self.players.usage = CodeUsage::new(self.job.config.vqgan.n_codes);
+            self.players.usage = CodeUsage::new(self.job.architecture.n_codes);
         }
         if self.updates.is_multiple_of(stage.checkpoint_every) {
             self.checkpoint()?;
@@ -165,7 +166,7 @@ impl<'a> Training<'a> {
             (!parts.is_empty()).then(|| mean(parts))
         };
         let l1 = of(&|report| Some(report.l1.clone())).expect("updates were made");
-        let stage = &self.job.config.stage_one;
+        let stage = self.job.stage;
         let crops = n * stage.batch as f64 / seconds;
         let used = self.players.usage.n_used();
         let mut values = vec![
@@ -188,7 +189,7 @@ impl<'a> Training<'a> {
             ),
         ];
         let parts = [
-            ("codebook", of(&|report| Some(report.codebook.clone()))),
+            ("codebook", of(&|report| report.codebook.clone())),
             ("balance", of(&|report| report.balance.clone())),
             ("adversary", of(&|report| report.adversary.clone())),
         ];
@@ -214,15 +215,16 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Gives crops from the middle of the first pictures.
-fn shown(job: &VqganJob) -> anyhow::Result<Vec<Picture>> {
-    let px = job.config.stage_one.crop_px;
-    let middle = |entry: &Entry| -> anyhow::Result<Picture> {
-        let frame = nuwa_data::video::read_clip(&entry.path)?.swap_remove(0);
-        let (w, h) = (frame.w(), frame.h());
+/// Gives crops from the middle of the first frames of the first pictures.
+fn shown(job: &VqganJob, frames: usize) -> anyhow::Result<Vec<Vec<Picture>>> {
+    let px = job.stage.crop_px;
+    let middle = |entry: &Entry| -> anyhow::Result<Vec<Picture>> {
+        let clip = source::read(entry, frames)?;
+        let (w, h) = (clip[0].w(), clip[0].h());
         let name = entry.path.display();
         anyhow::ensure!(w.min(h) >= px, "{name} is smaller than a crop of {px} px");
-        Ok(frame.crop((w - px) / 2, (h - px) / 2, px, px))
+        let crop = |frame: &Picture| frame.crop((w - px) / 2, (h - px) / 2, px, px);
+        Ok(clip[..frames].iter().map(crop).collect())
     };
     job.entries.iter().take(SHOWN).map(middle).collect()
 }

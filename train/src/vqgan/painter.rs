@@ -1,0 +1,79 @@
+//! What the trainings of a plain and of a pixel-guided VQGAN differ in.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use nuwa_model::checkpoint::Kind;
+use nuwa_model::vqgan::{Vqgan, VqganConfig};
+
+use super::players::{Players, StepReport};
+use crate::gradients::NotFinite;
+
+/// The player whose pictures the adversary judges: a [`Vqgan`].
+pub trait Painter: Module {
+    /// What it is used as afterwards.
+    type Network: Module;
+    /// The kind of that.
+    const KIND: Kind;
+    /// Frames of a sample, which follow each other; the last of them is painted.
+    const FRAMES: usize;
+
+    /// Gives the painter that begins with a VQGAN.
+    fn of(vqgan: Vqgan, config: &VqganConfig, device: &Device) -> Self;
+
+    /// Makes one step of it, and one of its adversary if it plays.
+    ///
+    /// # Shapes
+    /// `pixels`: `[b · FRAMES, 3, h, w]` in -1..1, sample after sample, on a device with gradients.
+    ///
+    /// # Errors
+    /// When a gradient is not finite; that player has not moved then.
+    fn step(
+        players: &mut Players<Self>,
+        pixels: Tensor<4>,
+        rate: f64,
+        adversarial: bool,
+    ) -> Result<StepReport, NotFinite>;
+
+    /// Gives what comes back of the last frame of each sample, not clamped.
+    ///
+    /// # Shapes
+    /// `[b · FRAMES, 3, h, w]` in -1..1 to `[b, 3, h, w]`.
+    fn paint(&self, pixels: Tensor<4>) -> Tensor<4>;
+
+    /// Gives the VQGAN whose codes move, if they do.
+    fn learns_codes(&mut self) -> Option<&mut Vqgan>;
+
+    /// Gives what is used afterwards.
+    fn network(&self) -> &Self::Network;
+}
+
+impl Painter for Vqgan {
+    type Network = Self;
+    const KIND: Kind = Kind::Vqgan;
+    const FRAMES: usize = 1;
+
+    fn of(vqgan: Vqgan, _: &VqganConfig, _: &Device) -> Self {
+        vqgan
+    }
+
+    fn step(
+        players: &mut Players,
+        pixels: Tensor<4>,
+        rate: f64,
+        adversarial: bool,
+    ) -> Result<StepReport, NotFinite> {
+        players.step(pixels, rate, adversarial)
+    }
+
+    fn paint(&self, pixels: Tensor<4>) -> Tensor<4> {
+        self.decode(self.encode(pixels))
+    }
+
+    fn learns_codes(&mut self) -> Option<&mut Vqgan> {
+        Some(self)
+    }
+
+    fn network(&self) -> &Self {
+        self
+    }
+}
