@@ -18,6 +18,7 @@ use crate::prepare::{self, PrepareArgs};
 use crate::render::{self, RenderArgs};
 use crate::run_folder::{CONFIG, stop_flag};
 use crate::tokenize::{self, TokenizeArgs};
+use crate::vqgan::pixel_guided::{self, PgVqganArgs};
 use crate::vqgan::{self, VqganArgs};
 use crate::weights::{self, WeightsArgs};
 
@@ -38,6 +39,8 @@ enum Command {
     Prepare(PrepareArgs),
     /// Train the VQGAN on a dataset, or go on with a run.
     Vqgan(VqganArgs),
+    /// Train the pixel-guided decoder of a VQGAN on clips, or go on with a run.
+    PgVqgan(PgVqganArgs),
     /// Encode a dataset once and for all: tokens, and texts of captions.
     Tokenize(TokenizeArgs),
     /// Train the renderer on a token store, or go on with a run.
@@ -104,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::OneShot(args) => one_shot(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Vqgan(args) => vqgan::command(args),
+        Command::PgVqgan(args) => pixel_guided::command(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Render(args) => render::command(args),
         Command::Weights(args) => weights::run(args),

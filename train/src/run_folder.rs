@@ -1,5 +1,6 @@
 //! What every run has: its effective config in its folder, and an ear for interruptions.
 
+use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub const CONFIG: &str = "run.toml";
 /// When there is none, or it is not one of this kind; the file is named.
 pub fn read_config<C: DeserializeOwned>(run: &Path) -> anyhow::Result<C> {
     let path = run.join(CONFIG);
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let understood = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", error.message()));
     understood.with_context(|| path.display().to_string())
 }
@@ -30,11 +31,30 @@ pub fn read_config<C: DeserializeOwned>(run: &Path) -> anyhow::Result<C> {
 /// When the disk refuses.
 pub fn write_config<C: Serialize>(run: &Path, config: &C) -> anyhow::Result<()> {
     let path = run.join(CONFIG);
-    std::fs::create_dir_all(run).with_context(|| run.display().to_string())?;
+    fs::create_dir_all(run).with_context(|| run.display().to_string())?;
     let mut file = PendingFile::create(&path)?;
     file.write_all(toml::to_string_pretty(config)?.as_bytes())
         .with_context(|| path.display().to_string())?;
     Ok(file.commit()?)
+}
+
+/// Copies the files of a network into a run. Those that lie there already stay.
+///
+/// # Errors
+/// When they cannot be read or written.
+pub fn copy_network(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = fs::create_dir_all(to).and_then(|()| {
+        // A file that is copied onto itself is emptied first.
+        if fs::canonicalize(from)? == fs::canonicalize(to)? {
+            return Ok(());
+        }
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    });
+    copied.with_context(|| format!("copy {} to {}", from.display(), to.display()))
 }
 
 /// Gives a flag that the first interruption (SIGINT, SIGTERM) sets; the second one does not wait and

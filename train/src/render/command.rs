@@ -9,14 +9,14 @@ use nuwa_data::store::TokenStore;
 use nuwa_model::checkpoint;
 use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
-use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::config::RenderRunConfig;
 use super::run::{RenderJob, RenderOutcome};
 use crate::cli::Misuse;
 use crate::log::Screen;
 use crate::overlay::lay;
-use crate::run_folder::{CONFIG, stop_flag, write_config};
+use crate::run_folder::{CONFIG, copy_network, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
 
 /// Arguments of `render`.
@@ -30,6 +30,10 @@ pub struct RenderArgs {
     /// The VQGAN that made the tokens: its weights, or a run that holds it; copied into the run.
     #[arg(long, value_name = "DIR", requires = "tokens")]
     vqgan: Option<PathBuf>,
+    /// The pixel-guided decoder of that VQGAN, for films: its weights, or a run that holds it; copied
+    /// into the run.
+    #[arg(long, value_name = "DIR", requires = "tokens")]
+    pg_vqgan: Option<PathBuf>,
     /// CLIP's text tower, if the store has its states; copied into the run.
     #[arg(long, value_name = "DIR", requires = "tokens")]
     text: Option<PathBuf>,
@@ -90,6 +94,8 @@ fn begin(
 ) -> anyhow::Result<(RenderRunConfig, TokenStore)> {
     let vqgan = network_folder(vqgan, "vqgan");
     let store = TokenStore::open(tokens, &fingerprint(&vqgan)?)?;
+    let guided = args.pg_vqgan.as_deref();
+    let guided = guided.map(|guided| fitting(guided, &vqgan)).transpose()?;
     let tokens = fs::canonicalize(tokens).with_context(|| tokens.display().to_string())?;
     let (spec, n) = (store.spec(), store.n_records());
     anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
@@ -114,9 +120,12 @@ fn begin(
             args.run.display()
         );
     }
-    copy(&vqgan, &args.run.join("vqgan"))?;
+    copy_network(&vqgan, &args.run.join("vqgan"))?;
+    if let Some(guided) = &guided {
+        copy_network(guided, &args.run.join("pg-vqgan"))?;
+    }
     if let Some(text) = &args.text {
-        copy(&network_folder(text, "text"), &args.run.join("text"))?;
+        copy_network(&network_folder(text, "text"), &args.run.join("text"))?;
     }
     // The config comes last: a folder that has one is a run with all it needs.
     write_config(&args.run, &config)?;
@@ -128,15 +137,17 @@ fn fingerprint(vqgan: &Path) -> anyhow::Result<String> {
     Ok(checkpoint::fingerprint(&vqgan))
 }
 
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let copied = fs::create_dir_all(to).and_then(|()| {
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-        Ok(())
-    });
-    copied.with_context(|| format!("copy {} to {}", from.display(), to.display()))
+/// Finds a pixel-guided decoder, and checks that it decodes the VQGAN's tokens.
+fn fitting(guided: &Path, vqgan: &Path) -> anyhow::Result<PathBuf> {
+    let (folder, device) = (
+        network_folder(guided, "pg-vqgan"),
+        DeviceChoice::Cpu.open()?,
+    );
+    let (guided, config, _) = checkpoint::load::<PgVqgan>(&folder, &device)?;
+    let (vqgan, vqgan_config, _) = checkpoint::load::<Vqgan>(vqgan, &device)?;
+    let fits = guided.check_fits(&config, &vqgan, &vqgan_config);
+    fits.with_context(|| format!("{} is not for this VQGAN", folder.display()))?;
+    Ok(folder)
 }
 
 fn summary(outcome: &RenderOutcome, config: &RenderRunConfig, run: &Path) -> String {

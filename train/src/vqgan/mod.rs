@@ -1,4 +1,4 @@
-//! Stage one: the VQGAN and what it is trained against.
+//! Stage one: the VQGAN and what it is trained against; and the pixel-guided decoder, trained alike.
 //!
 //! [`loss`] holds both sides of the game, [`discriminator`] the adversary, [`Players`] what both
 //! are between steps; [`run`] trains them on a dataset, whatever [`Painter`] they are.
@@ -10,6 +10,7 @@ pub mod discriminator;
 mod kept;
 pub mod loss;
 mod painter;
+pub mod pixel_guided;
 mod players;
 mod run;
 mod source;
@@ -18,5 +19,6 @@ mod training;
 pub use command::{VqganArgs, run as command};
 pub use config::{VqganRunConfig, VqganTrainingConfig};
 pub use painter::Painter;
+pub use pixel_guided::Guided;
 pub use players::{Players, StepReport};
 pub use run::{VqganJob, VqganOutcome, run};

@@ -8,7 +8,7 @@ use nuwa_model::vqgan::{Vqgan, VqganConfig};
 use super::players::{Players, StepReport};
 use crate::gradients::NotFinite;
 
-/// The player whose pictures the adversary judges: a [`Vqgan`].
+/// The player whose pictures the adversary judges: a [`Vqgan`], or [`Guided`](super::Guided).
 pub trait Painter: Module {
     /// What it is used as afterwards.
     type Network: Module;

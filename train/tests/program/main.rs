@@ -1,6 +1,7 @@
 //! The real program `nuwa-train`: exit codes, streams and what it leaves on disk.
 
 mod one_shot;
+mod pg_vqgan;
 mod place;
 mod prepare;
 mod render;
