@@ -266,6 +266,33 @@ fn a_picture_begins_its_film() {
 }
 
 #[test]
+fn a_film_is_guided_by_what_was_trained_to() {
+    let place = Place::new();
+    let plain = place.path("plain");
+    for network in ["vqgan", "renderer"] {
+        fs::create_dir_all(plain.join(network)).expect("a folder");
+        for file in fs::read_dir(TRAINED.join("guided").join(network)).expect("weights") {
+            let file = file.expect("readable");
+            let to = plain.join(network).join(file.file_name());
+            fs::copy(file.path(), to).expect("copied");
+        }
+    }
+    let animate = |model: &str| {
+        let words = "--image @in.png --frames 4 --seed 1";
+        place.film("animate", model, words, "")
+    };
+    let guided = animate("guided");
+    let plain = animate(plain.to_str().expect("a path of letters"));
+    assert_eq!((guided.len(), plain.len()), (4, 4));
+    assert!(guided[0] == plain[0]);
+    for frame in 1..4 {
+        assert_eq!(size(&guided[frame]), size(&plain[frame]));
+        assert!(shows_something(&guided[frame]));
+        assert!(guided[frame] != plain[frame], "frame {frame}");
+    }
+}
+
+#[test]
 fn films_follow_their_prompts() {
     let place = Place::new();
     let [one, other] = captions("clips");

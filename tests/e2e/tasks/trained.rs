@@ -13,7 +13,7 @@ use nuwa_model::vqgan::Vqgan;
 
 use crate::{backend, drawing_alone};
 
-/// Folder with a run of each preset, `fresh` that has hardly begun, the datasets `stills` and
+/// Folder with a run of each preset, `fresh` and `guided` that have hardly begun, the datasets `stills` and
 /// `clips`, and `in.png`, a picture that none of them saw. It lies where Cargo puts what tests leave
 /// behind, because nothing drops what is static; the next run of the tests replaces it.
 pub(super) static TRAINED: LazyLock<PathBuf> = LazyLock::new(train);
@@ -32,6 +32,10 @@ const VQGAN: &str = "--size tiny --set vqgan.multipliers=[1,1,1] --set vqgan.z=8
     --set stage_one.updates=300 --set stage_one.loss.gan_start_step=300 \
     --set stage_one.revive_until=200 --set stage_one.checkpoint_every=300 \
     --set stage_one.grid_every=300 --set stage_one.keep=1";
+
+const GUIDE: &str = "--size tiny --set pixel_guided.crop_px=32 --set pixel_guided.updates=60 \
+    --set pixel_guided.loss.gan_start_step=60 --set pixel_guided.checkpoint_every=60 \
+    --set pixel_guided.grid_every=60 --set pixel_guided.keep=1";
 
 fn train() -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tasks");
@@ -56,20 +60,29 @@ fn train() -> PathBuf {
     train("prepare synthetic --out @unseen --count 1 --seed 77 --size 48x32 --test 0 --quiet");
     fs::copy(first_file(&root.join("unseen")), root.join("in.png")).expect("copied");
     train(&format!("vqgan @vqgan --data @stills {device} {VQGAN}"));
+    train(&format!(
+        "pg-vqgan @guide --data @clips --vqgan @vqgan {device} {GUIDE}"
+    ));
     for (run, preset, data, text, extent, updates) in [
         ("fresh", "uighd", "stills", "none", 0, 1),
         ("uighd", "uighd", "stills", "none", 0, 600),
         ("t2ihd", "t2ihd", "stills", "ids", 0, 300),
         ("iahd", "iahd", "clips", "none", 1, 480),
         ("t2vhd", "t2vhd", "clips", "ids", 1, 360),
+        ("guided", "iahd", "clips", "none", 1, 1),
     ] {
         train(&format!(
             "tokenize @{data} --vqgan @vqgan --out @tokens-{run} --text {text} {device}"
         ));
         let tower = if text == "ids" { TOWER } else { "" };
+        let guide = if run == "guided" {
+            "--pg-vqgan @guide"
+        } else {
+            ""
+        };
         train(&format!(
             "render @{run} --tokens @tokens-{run} --vqgan @vqgan --preset {preset} {device} \
-             {SMALL} {tower} --set renderer.extent.f={extent} --set stage_two.updates={updates}"
+             {SMALL} {tower} {guide} --set renderer.extent.f={extent} --set stage_two.updates={updates}"
         ));
         // They are nine tenths of what lies here, and nothing goes on from them.
         fs::remove_dir_all(root.join(run).join("checkpoints")).expect("checkpoints");
