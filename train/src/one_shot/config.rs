@@ -53,7 +53,7 @@ pub struct StageOneConfig {
     /// bright and shall keep their color.
     #[serde(default)]
     pub squared_weight: f64,
-    /// What rare codes cost, see [`CodeRate`](crate::vqgan::codebook::CodeRate); 0 is nothing.
+    /// What rare codes cost, see [`CodeRate`](crate::vqgan::rate::CodeRate); 0 is nothing.
     #[serde(default)]
     pub rate_weight: f64,
     /// Share of the stage after which the adversary plays; 1 is never.
@@ -204,6 +204,10 @@ impl OneShotConfig {
             (
                 !(0.0..=64.0).contains(&self.stage_one.noise),
                 "stage_one.noise must lie between 0 and 64",
+            ),
+            (
+                self.stage_one.rate_weight < 0.0,
+                "stage_one.rate_weight must not be negative",
             ),
             (
                 self.stage_two.pool == 0,

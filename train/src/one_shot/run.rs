@@ -18,6 +18,7 @@ use crate::materialize::materialize;
 use crate::run_folder::write_config;
 use crate::schedule::{Budget, Clock};
 use crate::vqgan::codebook::{CodeUsage, codes_on_host, encode};
+use crate::vqgan::rate::without_costs;
 
 /// What a one-shot training came to; `report.json` in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub struct Start {
     pub(super) vqgan: Vqgan,
+    /// What its codes cost, if they cost something, see [`with_costs`](crate::vqgan::rate::with_costs).
+    pub(super) costs: Option<Tensor<1>>,
     pub(super) renderer: Renderer,
     /// Whether the codebook still has to find the data.
     pub(super) fresh: bool,
@@ -75,6 +78,7 @@ impl Start {
         let device = device.clone().autodiff();
         Self {
             vqgan: materialize(config.vqgan.init(&device)),
+            costs: None,
             renderer: materialize(config.renderer.init(&device)),
             fresh: true,
             fresh_renderer: true,
@@ -93,8 +97,15 @@ impl Start {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let device = device.clone().autodiff();
-        let (mut vqgan, vqgan_config, _) =
+        let (mut vqgan, mut vqgan_config, _) =
             checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
+        let mut costs = None;
+        if vqgan_config.code_dim == config.vqgan.code_dim + 1 {
+            let (plain, kept) = without_costs(vqgan);
+            vqgan = plain;
+            vqgan_config.code_dim -= 1;
+            costs = Some(kept);
+        }
         let n_codes = config.vqgan.n_codes;
         let resized = VqganConfig {
             n_codes,
@@ -109,6 +120,7 @@ impl Start {
         if fresh_codebook {
             device.seed(config.seed);
             vqgan.quantize = materialize(config.vqgan.init(&device)).quantize;
+            costs = None;
         }
         let (mut renderer, renderer_config, _) =
             checkpoint::load::<Renderer>(&folder.join("renderer"), &device)?;
@@ -119,6 +131,7 @@ impl Start {
         }
         Ok(Self {
             vqgan,
+            costs,
             renderer,
             fresh: fresh_codebook,
             fresh_renderer,
@@ -144,7 +157,12 @@ pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome>
     };
     let keep_vqgan = |vqgan: &Vqgan| {
         let (header, folder) = (header(Kind::Vqgan), job.out.join("vqgan"));
-        checkpoint::save(vqgan, &header, &config.vqgan, Precision::Half, &folder)
+        let [_, code_dim] = vqgan.quantize.embedding.weight.dims();
+        let config = VqganConfig {
+            code_dim,
+            ..config.vqgan.clone()
+        };
+        checkpoint::save(vqgan, &header, &config, Precision::Half, &folder)
     };
     let keep_renderer = |renderer: &Renderer| {
         let (header, folder) = (header(Kind::Renderer), job.out.join("renderer"));
@@ -165,7 +183,8 @@ pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome>
 
     let mut renderer = start.renderer;
     if start.fresh_renderer {
-        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
+        let codes = vqgan.quantize.embedding.weight.val();
+        renderer = renderer.knowing(codes.narrow(1, 0, config.vqgan.code_dim));
     }
     // Stage two gets what is left, so that the whole keeps to the budget.
     let left = job.budget.saturating_sub(began.elapsed());

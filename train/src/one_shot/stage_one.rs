@@ -13,9 +13,10 @@ use super::run::{Job, KeepTimer, Start};
 use super::{Progress, Watch};
 use crate::schedule::Clock;
 use crate::vqgan::Players;
-use crate::vqgan::codebook::{CodeRate, CodeUsage, revive};
+use crate::vqgan::codebook::{CodeUsage, revive};
 use crate::vqgan::discriminator::PatchDiscriminatorConfig;
 use crate::vqgan::loss::VqganLossConfig;
+use crate::vqgan::rate::{CodeRate, with_costs};
 
 /// Crops whose latents a fresh codebook is put at.
 const FIRST_CROPS: usize = 8;
@@ -24,7 +25,8 @@ const REPORT_EVERY: usize = 10;
 
 /// Trains the VQGAN until the clock's budget is spent or the watch says stop.
 ///
-/// Gives the weights off the graph, and the number of steps. `keep` writes weights now and then.
+/// Gives the weights off the graph, with the costs of its codes where they have some, and the number
+/// of steps. `keep` writes weights now and then.
 ///
 /// # Errors
 /// The first error of `keep`, or gradients that are not finite.
@@ -37,7 +39,12 @@ pub(super) fn train(
 ) -> anyhow::Result<(Vqgan, usize)> {
     let (config, stage) = (job.config, &job.config.stage_one);
     if config.stage_one_share == 0.0 {
-        return Ok((start.vqgan.valid(), 0));
+        let vqgan = start.vqgan.valid();
+        let vqgan = match &start.costs {
+            Some(costs) => with_costs(vqgan, costs.clone()),
+            None => vqgan,
+        };
+        return Ok((vqgan, 0));
     }
     let device = job.device.clone().autodiff();
     let mut rng = StdRng::seed_from_u64(config.seed);
@@ -91,7 +98,7 @@ pub(super) fn train(
             game.usage = CodeUsage::new(config.vqgan.n_codes);
         }
         if timer.is_due() {
-            keep(&game.vqgan.valid())?;
+            keep(&finished(&game))?;
         }
         if steps % REPORT_EVERY == 0 {
             let loss = f64::from(sum.clone().into_scalar::<f32>()) / REPORT_EVERY as f64;
@@ -109,5 +116,17 @@ pub(super) fn train(
             });
         }
     }
-    Ok((game.vqgan.valid(), steps))
+    Ok((finished(&game), steps))
+}
+
+/// Gives the VQGAN as it is used.
+fn finished(game: &Players) -> Vqgan {
+    let vqgan = game.valid();
+    match &game.rate {
+        Some(rate) => {
+            let costs = rate.costs(vqgan.quantize.embedding.weight.val());
+            with_costs(vqgan, costs)
+        }
+        None => vqgan,
+    }
 }

@@ -62,77 +62,6 @@ impl CodeUsage {
     }
 }
 
-/// What a code costs beside its distance: the less it is chosen, the more.
-///
-/// ours: entropy-constrained vector quantization (Chou, Lookabaugh and Gray, 1989), of which latents
-/// and codes then learn. Without it, plain sky falls to hundreds of codes that look alike, and a
-/// renderer has nothing to learn from which of them comes next.
-#[derive(Debug, Clone)]
-pub struct CodeRate {
-    /// Price of a nat, in mean squared distances of chosen codes to their mean.
-    weight: f64,
-    /// How often each code was chosen lately; older choices fade.
-    counts: Vec<f64>,
-    /// Mean squared distance of chosen codes to their mean.
-    spread: f64,
-}
-
-impl CodeRate {
-    /// How much of what was counted is left after the next step.
-    const MEMORY: f64 = 0.99;
-
-    /// Begins with codes of equal cost.
-    pub fn new(weight: f64, n_codes: usize) -> Self {
-        Self {
-            weight,
-            counts: vec![1.0; n_codes],
-            spread: 0.0,
-        }
-    }
-
-    /// Counts the codes of a step.
-    ///
-    /// # Shapes
-    /// `codebook`: `[n_codes, code_dim]`.
-    pub fn count(&mut self, codes: &[i32], codebook: Tensor<2>) {
-        for count in &mut self.counts {
-            *count *= Self::MEMORY;
-        }
-        for &code in codes {
-            self.counts[code as usize] += 1.0;
-        }
-        let [_, dim] = codebook.dims();
-        let codebook = numbers(codebook.inner());
-        let mut mean = vec![0.0; dim];
-        let total: f64 = self.counts.iter().sum();
-        let weighed = || self.counts.iter().map(|count| count / total);
-        for (share, code) in weighed().zip(codebook.chunks_exact(dim)) {
-            for (mean, &value) in mean.iter_mut().zip(code) {
-                *mean += share * f64::from(value);
-            }
-        }
-        let apart = |code: &[f32]| -> f64 {
-            let squares = code
-                .iter()
-                .zip(&mean)
-                .map(|(&a, b)| (f64::from(a) - b).powi(2));
-            squares.sum()
-        };
-        let codes = weighed().zip(codebook.chunks_exact(dim));
-        self.spread = codes.map(|(share, code)| share * apart(code)).sum();
-    }
-
-    /// Gives what each code costs now, `[n_codes]`.
-    pub fn costs(&self, device: &Device) -> Tensor<1> {
-        // One more for each, so that a code that was never chosen can be.
-        let total: f64 = self.counts.iter().map(|count| count + 1.0).sum();
-        let price = self.weight * self.spread;
-        let cost = |count: &f64| (price * -((count + 1.0) / total).ln()) as f32;
-        let costs: Vec<f32> = self.counts.iter().map(cost).collect();
-        Tensor::from_floats(costs.as_slice(), device)
-    }
-}
-
 /// Gives the codes of a picture as painting encodes it: in windows, and continued beyond its border
 /// (see [`Vqgan::encode_continued`]), so that what is learned from them is what will be given.
 ///
@@ -203,7 +132,7 @@ pub fn revive(
     unused.len()
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
     data.try_to_vec().expect("converted to f32")
 }
@@ -299,25 +228,6 @@ mod tests {
                 before[3 * code..3 * code + 3],
                 after[3 * code..3 * code + 3]
             );
-        }
-    }
-
-    #[test]
-    fn what_is_chosen_often_becomes_cheap_and_what_is_not_dear() {
-        let device = Device::flex();
-        let costs = |rate: &CodeRate| -> Vec<f32> { numbers(rate.costs(&device)) };
-        let mut rate = CodeRate::new(0.25, 4);
-        assert_eq!(costs(&rate), [0.0; 4], "distances are not known yet");
-        // Three quarters at 1 and a quarter at 5, whose mean is 2: in the mean square 3 apart from it.
-        let codebook = Tensor::<1>::from_floats([1.0, 5.0, 5.0, 5.0], &device).reshape([4, 1]);
-        for _ in 0..500 {
-            rate.count(&[0, 0, 0, 0, 0, 0, 1, 2], codebook.clone());
-        }
-        let costs = costs(&rate);
-        // The price of a nat is a quarter of 3; counts are those of the last hundred steps.
-        let nats = [600.0_f32, 100.0, 100.0, 0.0].map(|count| -((count + 1.0) / 804.0).ln());
-        for (cost, nats) in costs.iter().zip(nats) {
-            assert!((cost - 0.75 * nats).abs() < 0.05, "{cost} of {nats}");
         }
     }
 

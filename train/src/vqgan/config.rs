@@ -43,6 +43,9 @@ pub struct VqganTrainingConfig {
     /// Weights of the parts of the loss; `gan_start_step` is the update from which on there is an
     /// adversary.
     pub loss: VqganLossConfig,
+    /// What rare codes cost, see [`CodeRate`](super::rate::CodeRate); 0 is nothing.
+    #[serde(default)]
+    pub rate_weight: f64,
     /// Channels of the adversary's first layer.
     pub discriminator_width: usize,
     /// Updates between two revivals of lost codes.
@@ -100,6 +103,7 @@ impl VqganRunConfig {
                     gan_weight: if tiny { 0.4 } else { 0.8 },
                     ..VqganLossConfig::default()
                 },
+                rate_weight: 0.0,
                 discriminator_width: if tiny { 16 } else { 64 },
                 revive_every: 50,
                 revive_until: updates * 3 / 5,
@@ -170,7 +174,10 @@ impl VqganTrainingConfig {
                 "checkpoint_every must be whole lines of the log, so that going on from a \
                  checkpoint writes the same lines",
             ),
-            (self.clip < 0.0, "clip must not be negative"),
+            (
+                self.clip < 0.0 || self.rate_weight < 0.0,
+                "clip and rate_weight must not be negative",
+            ),
         ];
         checks
             .into_iter()

@@ -18,6 +18,7 @@ const ADVERSARY: &str = "adversary.bpk";
 const ADVERSARY_OPTIMIZER: &str = "adversary-optimizer.bpk";
 const AVERAGE: &str = "average.bpk";
 const USAGE: &str = "usage.json";
+const RATE: &str = "rate.json";
 
 impl<P: Painter> Training<'_, P> {
     /// Writes all there is to know.
@@ -42,10 +43,11 @@ impl<P: Painter> Training<'_, P> {
             if let Some(average) = average {
                 average.clone().into_record().save(folder.join(AVERAGE))?;
             }
-            Ok(fs::write(
-                folder.join(USAGE),
-                serde_json::to_vec(&players.usage)?,
-            )?)
+            if let Some(rate) = &players.rate {
+                fs::write(folder.join(RATE), serde_json::to_vec(rate)?)?;
+            }
+            let usage = serde_json::to_vec(&players.usage)?;
+            Ok(fs::write(folder.join(USAGE), usage)?)
         })?;
         self.saved = self.updates;
         Ok(())
@@ -66,6 +68,9 @@ impl<P: Painter> Training<'_, P> {
             if let Some(average) = self.average.take() {
                 self.average = Some(average.load_record(module(AVERAGE)?));
             }
+            if players.rate.is_some() {
+                players.rate = Some(serde_json::from_slice(&fs::read(folder.join(RATE))?)?);
+            }
             players.usage = serde_json::from_slice(&fs::read(folder.join(USAGE))?)?;
             Ok(())
         };
@@ -78,9 +83,9 @@ impl<P: Painter> Training<'_, P> {
         let device = self.device.clone().without_autodiff();
         let px = self.job.stage.crop_px;
         let mut grid = Picture::filled(px * self.shown.len(), px * (P::FRAMES + 1), [0; 3]);
-        let mut sum = 0.0;
+        let (rate, mut sum) = (self.players.rate.as_ref(), 0.0);
         for (column, frames) in self.shown.iter().enumerate() {
-            let back = Picture::from_tensor(painter.paint(Picture::stack(frames, &device)));
+            let back = Picture::from_tensor(painter.paint(Picture::stack(frames, &device), rate));
             sum += frames[P::FRAMES - 1].psnr(&back[0]);
             for (row, picture) in frames.iter().chain(&back).enumerate() {
                 grid.paste(picture, px * column, px * row);
@@ -102,8 +107,9 @@ impl<P: Painter> Training<'_, P> {
             notes: None,
         };
         let folder = self.job.run.join(P::KIND.name());
-        let (network, architecture) = (painter.network(), self.job.architecture);
-        checkpoint::save(network, &header, architecture, Precision::Half, &folder)?;
+        let rate = self.players.rate.as_ref();
+        let (network, architecture) = painter.finished(self.job.architecture, rate);
+        checkpoint::save(&network, &header, &architecture, Precision::Half, &folder)?;
         Ok(())
     }
 

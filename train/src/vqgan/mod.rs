@@ -12,6 +12,7 @@ pub mod loss;
 mod painter;
 pub mod pixel_guided;
 mod players;
+pub mod rate;
 mod run;
 mod source;
 mod training;

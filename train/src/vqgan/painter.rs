@@ -6,6 +6,7 @@ use nuwa_model::checkpoint::Kind;
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 
 use super::players::{Players, StepReport};
+use super::rate::{CodeRate, with_costs};
 use crate::gradients::NotFinite;
 
 /// The player whose pictures the adversary judges: a [`Vqgan`], or [`Guided`](super::Guided).
@@ -34,17 +35,22 @@ pub trait Painter: Module {
         adversarial: bool,
     ) -> Result<StepReport, NotFinite>;
 
-    /// Gives what comes back of the last frame of each sample, not clamped.
+    /// Gives what comes back of the last frame of each sample, not clamped; `rate` says what codes
+    /// cost, if they do.
     ///
     /// # Shapes
     /// `[b · FRAMES, 3, h, w]` in -1..1 to `[b, 3, h, w]`.
-    fn paint(&self, pixels: Tensor<4>) -> Tensor<4>;
+    fn paint(&self, pixels: Tensor<4>, rate: Option<&CodeRate>) -> Tensor<4>;
 
     /// Gives the VQGAN whose codes move, if they do.
     fn learns_codes(&mut self) -> Option<&mut Vqgan>;
 
-    /// Gives what is used afterwards.
-    fn network(&self) -> &Self::Network;
+    /// Gives what is used afterwards, with its numbers; `config`: those of the training.
+    fn finished(
+        &self,
+        config: &VqganConfig,
+        rate: Option<&CodeRate>,
+    ) -> (Self::Network, VqganConfig);
 }
 
 impl Painter for Vqgan {
@@ -65,15 +71,22 @@ impl Painter for Vqgan {
         players.step(pixels, rate, adversarial)
     }
 
-    fn paint(&self, pixels: Tensor<4>) -> Tensor<4> {
-        self.decode(self.encode(pixels))
+    fn paint(&self, pixels: Tensor<4>, rate: Option<&CodeRate>) -> Tensor<4> {
+        let costs = rate.map(|rate| rate.costs(self.quantize.embedding.weight.val()));
+        self.decode(self.quantize.cheapest(self.latents(pixels), costs))
     }
 
     fn learns_codes(&mut self) -> Option<&mut Vqgan> {
         Some(self)
     }
 
-    fn network(&self) -> &Self {
-        self
+    fn finished(&self, config: &VqganConfig, rate: Option<&CodeRate>) -> (Self, VqganConfig) {
+        let (vqgan, mut config) = (self.clone(), config.clone());
+        let Some(rate) = rate else {
+            return (vqgan, config);
+        };
+        let costs = rate.costs(vqgan.quantize.embedding.weight.val());
+        config.code_dim += 1;
+        (with_costs(vqgan, costs), config)
     }
 }

@@ -16,6 +16,7 @@ pub use self::config::PgVqganRunConfig;
 use super::loss::{GeneratorLoss, Painted, PictureLoss, picture_loss};
 use super::painter::Painter;
 use super::players::{Players, StepReport};
+use super::rate::CodeRate;
 use crate::gradients::NotFinite;
 use crate::materialize::materialize;
 
@@ -105,7 +106,7 @@ impl Painter for Guided {
         players.play(parts, frame, rate, adversarial)
     }
 
-    fn paint(&self, pixels: Tensor<4>) -> Tensor<4> {
+    fn paint(&self, pixels: Tensor<4>, _: Option<&CodeRate>) -> Tensor<4> {
         let pairs = self.pairs(pixels);
         self.decoder.decode_after(pairs.codes, pairs.previous)
     }
@@ -114,8 +115,8 @@ impl Painter for Guided {
         None
     }
 
-    fn network(&self) -> &PgVqgan {
-        &self.decoder
+    fn finished(&self, config: &VqganConfig, _: Option<&CodeRate>) -> (PgVqgan, VqganConfig) {
+        (self.decoder.clone(), config.clone())
     }
 }
 
@@ -152,6 +153,6 @@ mod tests {
         let expected = vqgan.decode(vqgan.encode(second.clone()));
         let pairs = guided.pairs(pixels.clone());
         assert_eq!(pairs.frame.into_data(), second.into_data());
-        assert_eq!(guided.paint(pixels).into_data(), expected.into_data());
+        assert_eq!(guided.paint(pixels, None).into_data(), expected.into_data());
     }
 }

@@ -5,9 +5,10 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Distribution, Tensor};
 use nuwa_model::vqgan::Vqgan;
 
-use super::codebook::{CodeRate, CodeUsage, codes_on_host};
+use super::codebook::{CodeUsage, codes_on_host};
 use super::discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
 use super::loss::{GeneratorLoss, VqganLossConfig, discriminator_loss, loss_of_output};
+use super::rate::CodeRate;
 use crate::adam::Adam;
 use crate::gradients::{self, NotFinite};
 use crate::materialize::materialize;
@@ -136,17 +137,14 @@ impl Players {
         let adversary = adversarial.then_some(&self.adversary);
         let seen = with_noise(pixels.clone(), self.noise);
         let (vqgan, loss) = (&self.vqgan, &self.loss);
-        let device = pixels.device().without_autodiff();
-        let costs = self.rate.as_ref().map(|rate| rate.costs(&device));
+        let codebook = || vqgan.quantize.embedding.weight.val().inner();
+        let costs = self.rate.as_ref().map(|rate| rate.costs(codebook()));
         let output = vqgan.forward_at_costs(seen, loss.beta, costs);
         let parts = loss_of_output(vqgan, output, adversary, pixels.clone(), loss, None);
-        let codes = parts.codes.clone();
-        let report = self.play(parts, pixels, rate, adversarial)?;
         if let Some(rate) = &mut self.rate {
-            let codebook = self.vqgan.quantize.embedding.weight.val();
-            rate.count(&codes_on_host(codes), codebook);
+            rate.count(&codes_on_host(parts.codes.clone()));
         }
-        Ok(report)
+        self.play(parts, pixels, rate, adversarial)
     }
 }
 

@@ -16,6 +16,7 @@ use super::codebook::{CodeUsage, revive};
 use super::discriminator::PatchDiscriminatorConfig;
 use super::painter::Painter;
 use super::players::{Players, StepReport};
+use super::rate::CodeRate;
 use super::run::VqganJob;
 use super::source::{self, Source};
 use crate::checkpoints::Checkpoints;
@@ -82,6 +83,10 @@ impl<'a, P: Painter> Training<'a, P> {
             job,
         };
         training.players.clip = (stage.clip > 0.0).then_some(stage.clip);
+        if stage.rate_weight > 0.0 {
+            let rate = CodeRate::new(stage.rate_weight, architecture.n_codes);
+            training.players.rate = Some(rate);
+        }
         match newest {
             Some(checkpoint) => training.restore(&checkpoint)?,
             None if fresh => training.find_codes()?,

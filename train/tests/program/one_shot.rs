@@ -83,9 +83,15 @@ fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
         assert_eq!(output.status.code(), Some(0), "{words}: {error}");
     };
     let read = |name: &str| std::fs::read(place.path(name)).expect("the run has this file");
+    let costs = "--set stage_one.rate_weight=0.05";
     run(&format!(
-        "one-shot @in.png --out @run --budget 3s --quiet {SMALL}"
+        "one-shot @in.png --out @run --budget 3s --quiet {SMALL} {costs}"
     ));
+    let config = String::from_utf8(read("run/vqgan/config.json")).expect("JSON");
+    assert!(
+        config.contains("\"code_dim\": 9"),
+        "codes keep what they cost: {config}"
+    );
     let more = "--device cpu --budget 2s --quiet --set stage_one_share=0";
     run(&format!("one-shot @in.png --out @more --from @run {more}"));
     assert_eq!(

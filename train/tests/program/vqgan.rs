@@ -11,13 +11,13 @@ use super::place::Place;
 use super::tokenize;
 use super::training::{kill_until_over, losses};
 
-/// A small VQGAN of 4 pixels a token, whose adversary joins in the middle.
+/// A small VQGAN of 4 pixels a token, whose codes have a cost and whose adversary joins in the middle.
 const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1,1] --set vqgan.z=8 \
     --set vqgan.code_dim=8 --set vqgan.n_codes=32 --set stage_one.crop_px=32 \
     --set stage_one.loss.gan_start_step=20 --set stage_one.discriminator_width=4 \
     --set stage_one.log_every=5 --set stage_one.revive_every=6 --set stage_one.revive_until=25 \
     --set stage_one.checkpoint_every=5 --set stage_one.grid_every=20 --set stage_one.warmup=0.1 \
-    --set stage_one.average=0.9 --set stage_one.clip=5 --set stage_one.peak_rate=0.003";
+    --set stage_one.rate_weight=0.1 --set stage_one.average=0.9 --set stage_one.clip=5 --set stage_one.peak_rate=0.003";
 
 fn place() -> Place {
     let place = tokenize::place();
@@ -34,6 +34,11 @@ fn begin(run: &str, updates: usize) -> String {
 fn fingerprint(run: &Path) -> String {
     let loaded = checkpoint::load::<Vqgan>(&run.join("vqgan"), &Device::flex());
     checkpoint::fingerprint(&loaded.expect("weights").0)
+}
+
+fn code_dim(run: &Path) -> usize {
+    let loaded = checkpoint::load::<Vqgan>(&run.join("vqgan"), &Device::flex());
+    loaded.expect("weights").1.code_dim
 }
 
 #[test]
@@ -54,6 +59,9 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
         losses(&whole)[7]["adversary"].is_number(),
         "the adversary has joined"
     );
+    assert_eq!(code_dim(&whole), 8 + 1, "codes keep what they cost");
+    place.done(&(begin("free", 2) + " --set stage_one.rate_weight=0"));
+    assert_eq!(code_dim(&place.path("free")), 8);
 }
 
 #[test]

@@ -59,8 +59,10 @@ impl PgVqganRunConfig {
     /// Names the first thing that cannot work with a VQGAN of this stride, or nothing.
     pub fn problem(&self, stride: usize) -> Option<String> {
         let stage = &self.pixel_guided;
-        let moves_codes = stage.loss.beta != 0.0 || stage.revive_until != 0;
-        let frozen = "loss.beta and revive_until must be 0: encoder and codes are frozen";
+        let moves_codes =
+            stage.loss.beta != 0.0 || stage.revive_until != 0 || stage.rate_weight != 0.0;
+        let frozen =
+            "loss.beta, revive_until and rate_weight must be 0: encoder and codes are frozen";
         let problem = stage.problem(stride).or(moves_codes.then_some(frozen))?;
         Some(format!("pixel_guided.{problem}"))
     }
