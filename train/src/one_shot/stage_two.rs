@@ -65,7 +65,7 @@ pub(super) fn train(
     let mut updates = 0;
     let mut timer = KeepTimer::start();
     while clock.spent(updates) < 1.0 && !watch.stopped() {
-        let batch = source.batch();
+        let batch = source.batch(clock.spent(updates));
         let (first, mut losses) = (updates, Vec::new());
         render_and_optimize(&mut learner, &batch, |patch, _| {
             updates += 1;
@@ -136,7 +136,8 @@ impl Source<'_> {
         rows.flat_map(|row| &row[left..left + w]).copied().collect()
     }
 
-    fn batch(&mut self) -> RenderBatch {
+    /// Makes a batch for when a share of the stage is spent.
+    fn batch(&mut self, spent: f64) -> RenderBatch {
         self.refresh();
         let (stage, renderer) = (&self.config.stage_two, &self.config.renderer);
         let (b, side) = (stage.batch, stage.crop_patches);
@@ -153,7 +154,10 @@ impl Source<'_> {
             w: side,
         };
         // One batch, one order, drawn uniformly ([N] §3.1.3).
-        let order = Order::ALL[self.rng.random_range(0..4)];
+        let order = match spent < stage.one_order_until {
+            true => Order::RightDown,
+            false => Order::ALL[self.rng.random_range(0..4)],
+        };
         let route = Route::full(grid, renderer.extent, order).expect("a crop has patches");
         let masks = (renderer.decoding == Decoding::Pnar)
             .then(|| draw_masks(renderer, b, route.steps().len(), &mut self.rng));
@@ -161,5 +165,40 @@ impl Source<'_> {
             masks,
             ..RenderBatch::new(tokens, Arc::new(route))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use nuwa_data::Picture;
+
+    use super::*;
+
+    #[test]
+    fn batches_have_one_order_at_first_and_all_four_after() {
+        let mut config = OneShotConfig::new(Decoding::Ar);
+        config.vqgan.multipliers = vec![1, 1];
+        config.stage_two.batch = 1;
+        config.stage_two.one_order_until = 0.5;
+        let picture = Picture::filled(96, 80, [40; 3]);
+        let device = Device::flex();
+        device.seed(1);
+        let vqgan = crate::materialize::materialize(config.vqgan.init(&device));
+        let mut source = Source {
+            config: &config,
+            vqgan: &vqgan,
+            crops: Crops::laid(&picture, [64, 8, 2], config.upright, 7),
+            rng: StdRng::seed_from_u64(9),
+            device,
+            pool: VecDeque::new(),
+        };
+        let mut orders = |spent: f64| -> HashSet<Order> {
+            let batches = (0..40).map(|_| source.batch(spent));
+            batches.map(|batch| batch.route.steps()[0].order).collect()
+        };
+        assert_eq!(orders(0.49), HashSet::from([Order::RightDown]));
+        assert_eq!(orders(0.5), HashSet::from(Order::ALL));
     }
 }
