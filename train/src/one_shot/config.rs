@@ -91,8 +91,8 @@ pub struct StageTwoConfig {
     /// Label smoothing ε: 0.15 for one-shot (page §6).
     pub smoothing: f64,
     /// Share of the stage in which every batch has the same order of patches. ours: a small renderer
-    /// learns to look at the row above in a tenth of the updates that it takes in four orders at
-    /// once, and the other orders come quickly after.
+    /// finds out about the row above in one order, where four at once hide it, and the other orders
+    /// then come to the same loss.
     #[serde(default)]
     pub one_order_until: f64,
 }

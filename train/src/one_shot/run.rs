@@ -100,7 +100,8 @@ impl Start {
         let (mut vqgan, mut vqgan_config, _) =
             checkpoint::load::<Vqgan>(&folder.join("vqgan"), &device)?;
         let mut costs = None;
-        if vqgan_config.code_dim == config.vqgan.code_dim + 1 {
+        // Of a run, `code_dim` says how many numbers of a code were learned.
+        if vqgan_config.code_dim == OneShotConfig::of_run(folder)?.vqgan.code_dim + 1 {
             let (plain, kept) = without_costs(vqgan);
             vqgan = plain;
             vqgan_config.code_dim -= 1;

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use nuwa_data::Picture;
 use nuwa_model::error::Error;
-use nuwa_model::vqgan::Vqgan;
+use nuwa_model::vqgan::{Vqgan, VqganConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -12,11 +12,11 @@ use super::crops::Crops;
 use super::run::{Job, KeepTimer, Start};
 use super::{Progress, Watch};
 use crate::schedule::Clock;
-use crate::vqgan::Players;
 use crate::vqgan::codebook::{CodeUsage, revive};
 use crate::vqgan::discriminator::PatchDiscriminatorConfig;
 use crate::vqgan::loss::VqganLossConfig;
 use crate::vqgan::rate::{CodeRate, with_costs};
+use crate::vqgan::{Painter, Players};
 
 /// Crops whose latents a fresh codebook is put at.
 const FIRST_CROPS: usize = 8;
@@ -98,7 +98,7 @@ pub(super) fn train(
             game.usage = CodeUsage::new(config.vqgan.n_codes);
         }
         if timer.is_due() {
-            keep(&finished(&game))?;
+            keep(&finished(&game, &config.vqgan))?;
         }
         if steps % REPORT_EVERY == 0 {
             let loss = f64::from(sum.clone().into_scalar::<f32>()) / REPORT_EVERY as f64;
@@ -116,17 +116,10 @@ pub(super) fn train(
             });
         }
     }
-    Ok((finished(&game), steps))
+    Ok((finished(&game, &config.vqgan), steps))
 }
 
 /// Gives the VQGAN as it is used.
-fn finished(game: &Players) -> Vqgan {
-    let vqgan = game.valid();
-    match &game.rate {
-        Some(rate) => {
-            let costs = rate.costs(vqgan.quantize.embedding.weight.val());
-            with_costs(vqgan, costs)
-        }
-        None => vqgan,
-    }
+fn finished(game: &Players, config: &VqganConfig) -> Vqgan {
+    game.valid().finished(config, game.rate.as_ref()).0
 }

@@ -111,11 +111,10 @@ pub fn revive(
     }
     let latents = numbers(latents.inner().permute([0, 2, 3, 1]));
     let latents: Vec<&[f32]> = latents.chunks(d).collect();
-    let weight: Param<Tensor<2>> = vqgan.quantize.embedding.weight.clone();
-    vqgan.quantize.embedding.weight = weight.map(|codes| {
-        let (required, autodiff) = (codes.is_require_grad(), codes.is_autodiff());
+    let weight = vqgan.quantize.embedding.weight.clone();
+    vqgan.quantize.embedding.weight = changed(weight, |codes| {
         let (shape, device) = (codes.dims(), codes.device());
-        let mut rows = numbers(codes.inner());
+        let mut rows = numbers(codes);
         let mut centres = Centres::new(&latents);
         for code in (0..usage.counts.len()).filter(|&code| usage.counts[code] > 0) {
             centres.add(&rows[code * d..][..d]);
@@ -125,11 +124,23 @@ pub fn revive(
             rows[code * d..][..d].copy_from_slice(latent);
             centres.add(latent);
         }
-        let moved = Tensor::from_data(TensorData::new(rows, shape), &device.without_autodiff());
-        let moved = if autodiff { moved.autodiff() } else { moved };
-        moved.set_require_grad(required)
+        Tensor::from_data(TensorData::new(rows, shape), &device)
     });
     unused.len()
+}
+
+/// Changes values off the graph, and leaves the parameter as trainable as it was.
+pub(super) fn changed<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    param.map(|values| {
+        let (required, autodiff) = (values.is_require_grad(), values.is_autodiff());
+        let values = if autodiff { values.inner() } else { values };
+        let values = change(values);
+        let values = if autodiff { values.autodiff() } else { values };
+        values.set_require_grad(required)
+    })
 }
 
 pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

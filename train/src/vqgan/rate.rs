@@ -1,12 +1,11 @@
 //! What codes cost: the price of rare codes while they are learned, and codes that keep it.
 
-use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use nuwa_model::vqgan::Vqgan;
 use serde::{Deserialize, Serialize};
 
-use super::codebook::numbers;
+use super::codebook::{changed, numbers};
 
 /// What a code costs beside its distance: the less it is chosen, the more.
 ///
@@ -136,16 +135,16 @@ pub fn with_costs(mut vqgan: Vqgan, costs: Tensor<1>) -> Vqgan {
 /// # Shapes
 /// `[n_codes]`.
 pub fn without_costs(mut vqgan: Vqgan) -> (Vqgan, Tensor<1>) {
-    let codes = vqgan.quantize.embedding.weight.val();
-    let codes = if codes.is_autodiff() {
-        codes.inner()
-    } else {
-        codes
-    };
-    let [_, dims] = codes.dims();
-    let dim = dims - 1;
-    let costs = codes.narrow(1, dim, 1).square().squeeze_dim::<1>(1);
     let embedding = vqgan.quantize.embedding.weight;
+    let [_, dims] = embedding.dims();
+    let dim = dims - 1;
+    let roots = embedding.val().narrow(1, dim, 1);
+    let roots = if roots.is_autodiff() {
+        roots.inner()
+    } else {
+        roots
+    };
+    let costs = roots.square().squeeze_dim::<1>(1);
     vqgan.quantize.embedding.weight = changed(embedding, |codes| codes.narrow(1, 0, dim));
     change_weight(&mut vqgan.quant_conv, |weight| weight.narrow(0, 0, dim));
     vqgan.quant_conv.bias = vqgan
@@ -160,20 +159,6 @@ pub fn without_costs(mut vqgan: Vqgan) -> (Vqgan, Tensor<1>) {
 
 fn change_weight(conv: &mut Conv2d, change: impl FnOnce(Tensor<4>) -> Tensor<4>) {
     conv.weight = changed(conv.weight.clone(), change);
-}
-
-/// Changes values off the graph, and leaves the parameter as trainable as it was.
-fn changed<const D: usize>(
-    param: Param<Tensor<D>>,
-    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Param<Tensor<D>> {
-    param.map(|values| {
-        let (required, autodiff) = (values.is_require_grad(), values.is_autodiff());
-        let values = if autodiff { values.inner() } else { values };
-        let values = change(values);
-        let values = if autodiff { values.autodiff() } else { values };
-        values.set_require_grad(required)
-    })
 }
 
 #[cfg(test)]

@@ -116,8 +116,10 @@ fn a_run_goes_on_from_another_and_may_keep_its_vqgan() {
     );
     let config = String::from_utf8(read("wide/renderer/config.json")).expect("JSON");
     assert!(config.contains("\"d_model\": 128"), "{config}");
-    let another = "--from @run --out @other --device cpu --set vqgan.z=48";
-    place.refused(&format!("one-shot @in.png {another}"), 1, "the VQGAN of");
+    for another in ["z=48", "code_dim=9"] {
+        let another = format!("--from @run --out @other --device cpu --set vqgan.{another}");
+        place.refused(&format!("one-shot @in.png {another}"), 1, "the VQGAN of");
+    }
     let nothing = "--from @nothing --out @other --device cpu";
     place.refused(&format!("one-shot @in.png {nothing}"), 1, "nothing");
     let nowhere = format!("one-shot @in.png --out @other {SMALL} --set stage_one_share=0");
