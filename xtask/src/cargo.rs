@@ -68,11 +68,16 @@ pub(crate) fn shared_features(target: Target) -> &'static [&'static str] {
     }
 }
 
-/// A program of the same profile as this one: it lies beside it.
-pub(crate) fn built(name: &str) -> Result<PathBuf> {
+/// A program that cargo built, by the folder of its profile: that lies beside the one this program
+/// is in.
+pub(crate) fn built(name: &str, profile: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program's own path")?;
-    let name = OsStr::new(name).to_string_lossy();
-    Ok(own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    let target = own
+        .ancestors()
+        .nth(2)
+        .context("this program lies in no folder of cargo's")?;
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    Ok(target.join(profile).join(name))
 }
 
 /// Runs a command to its end.

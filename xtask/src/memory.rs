@@ -67,7 +67,7 @@ pub(crate) fn memory(model: &Path, ending: &str) -> Result<ExitCode> {
 fn paint(length: usize, model: &Path, ending: &str) -> Result<Curve> {
     let size = format!("{length}x{HEIGHT}");
     let out = format!("runs/memory/{length}.{ending}");
-    let mut command = Command::new(built("nuwa-infer")?);
+    let mut command = Command::new(built("nuwa-infer", "debug")?);
     command
         .args(["paint", "--device", "cpu", "--seed", "0", "--model"])
         .arg(model);

@@ -15,36 +15,63 @@ const DEMO: &str = "runs/demo";
 
 /// Builds both programs for speed.
 pub(crate) fn build(target: Target) -> Result<ExitCode> {
-    let both = ["--package", "nuwa-train", "--package", "nuwa-infer"];
-    let mut command = cargo(["build", "--release"]);
-    succeed(command.args(both).args(features(target)))?;
+    succeed(release(target).arg("--bins"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds a program for speed and runs it in the caller's folder.
 pub(crate) fn program(name: &str, target: Target, arguments: Vec<OsString>) -> Result<ExitCode> {
-    let manifest = root().join("Cargo.toml");
-    let mut command = cargo(["run", "--release", "--manifest-path"]);
-    command
-        .arg(manifest)
-        .args(["--package", name])
-        .args(features(target));
-    command.arg("--").args(with_device(target, arguments));
+    succeed(release(target).args(["--bin", name]))?;
+    let mut command = Command::new(built(name, "release")?);
+    command.args(with_device(target, arguments));
     command.current_dir(std::env::current_dir().context("the current folder is gone")?);
     replace_with(&mut command)
 }
 
-/// The arguments with `--device` for the target, unless they name one or nothing is computed.
+/// A build for speed. Both programs are selected whichever is asked for: Cargo compiles what they
+/// share with the features of what is selected, so one at a time would compile Burn once for each.
+fn release(target: Target) -> Command {
+    let mut command = cargo(["build", "--release"]);
+    command.args(["--package", "nuwa-train", "--package", "nuwa-infer"]);
+    command.args(features(target));
+    command
+}
+
+/// Commands of both programs that compute on a device.
+const ON_DEVICE: [&str; 13] = [
+    "animate",
+    "captions",
+    "decode",
+    "edit",
+    "info",
+    "one-shot",
+    "outpaint",
+    "paint",
+    "pg-vqgan",
+    "reconstruct",
+    "render",
+    "tokenize",
+    "vqgan",
+];
+
+/// The arguments with `--device` for the target, unless they name one, ask for help, or nothing is
+/// computed.
 fn with_device(target: Target, mut arguments: Vec<OsString>) -> Vec<OsString> {
-    const WITHOUT_DEVICE: [&str; 4] = ["config", "help", "plan", "weights"];
-    let Some(first) = arguments.first().and_then(|word| word.to_str()) else {
-        return arguments;
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let command = match &words[..] {
+        // What is planned takes the arguments of the task.
+        [plan, task, ..] if plan == "plan" => task,
+        [command, ..] => command,
+        [] => return arguments,
     };
-    let is_named = arguments.iter().any(|word| {
-        let word = word.to_string_lossy();
-        word == "--device" || word.starts_with("--device=")
+    let is_settled = words.iter().any(|word| {
+        let names_device = *word == "--device" || word.starts_with("--device=");
+        names_device || ["-h", "--help"].contains(&&**word)
     });
-    if !is_named && !first.starts_with('-') && !WITHOUT_DEVICE.contains(&first) {
+    if !is_settled && ON_DEVICE.contains(&&**command) {
         arguments.extend(["--device", target.name()].map(OsString::from));
     }
     arguments
@@ -88,7 +115,7 @@ pub(crate) fn demo() -> Result<ExitCode> {
 /// Paints one picture and says in one line where it is and how long it took.
 fn paint(arguments: &[&str], out: PathBuf) -> Result<String> {
     let start = Instant::now();
-    let mut command = Command::new(built("nuwa-infer")?);
+    let mut command = Command::new(built("nuwa-infer", "debug")?);
     command
         .args(arguments)
         // The same seed, so that everyone sees the same pictures.
@@ -130,6 +157,7 @@ mod tests {
             "paint --device wgpu:1",
         );
         check(Target::Wgpu, "paint --device=cpu", "paint --device=cpu");
+        check(Target::Cpu, "plan paint", "plan paint --device cpu");
     }
 
     #[test]
@@ -140,6 +168,10 @@ mod tests {
             "-V",
             "weights inspect a",
             "config t2ihd",
+            "prepare synthetic --out a",
+            "copy-distance --image a --source b",
+            "completions bash",
+            "paint --help",
             "plan",
         ] {
             check(Target::Cpu, typed, typed);
