@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use burn_store::burn_pack::Tensor as PackTensor;
 use tempfile::NamedTempFile;
@@ -116,6 +117,35 @@ impl Tensors {
             path,
         )
     }
+}
+
+/// Gives a module that is not one of ours the tensors of PyTorch's files, all of them or an error.
+///
+/// `names` rewrites the fields of the module to names in the files, pattern by pattern; tensors whose
+/// name `belongs_elsewhere` are left out.
+///
+/// # Errors
+/// When a file cannot be read, or a tensor is missing, extra, misshapen or not finite.
+///
+/// # Panics
+/// When a pattern is not a regular expression, or there are no files.
+pub fn module<M: Module, P: AsRef<Path>>(
+    module: M,
+    files: &[P],
+    names: &[(&str, &str)],
+    belongs_elsewhere: impl Fn(&str) -> bool,
+) -> Result<M, Error> {
+    let mut all = Vec::new();
+    for file in files {
+        let mut tensors = Tensors::open(file.as_ref())?;
+        tensors.skip(&belongs_elsewhere);
+        all.push(tensors);
+    }
+    let tensors = all
+        .iter_mut()
+        .flat_map(|file| std::mem::take(&mut file.tensors));
+    let path = files[0].as_ref();
+    fit(module, tensors.collect(), &Naming::pytorch(names), path)
 }
 
 fn unknown(path: &Path, kind: Kind, reason: String) -> Error {

@@ -14,6 +14,7 @@ use nuwa_model::preset::Size;
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 
 use super::config::VqganRunConfig;
+use super::perceptual;
 use super::run::{VqganJob, run as train};
 use crate::cli::Misuse;
 use crate::log::Screen;
@@ -36,6 +37,8 @@ pub struct VqganArgs {
     /// architecture is theirs.
     #[arg(long, value_name = "DIR", requires = "data")]
     init_from: Option<PathBuf>,
+    #[command(flatten)]
+    lpips: LpipsArgs,
     /// TOML with what shall differ.
     #[arg(long, value_name = "FILE", requires = "data")]
     config: Option<PathBuf>,
@@ -48,6 +51,32 @@ pub struct VqganArgs {
     /// No progress.
     #[arg(long)]
     quiet: bool,
+}
+
+/// Where the weights of the perceptual distance are.
+#[derive(Debug, Args)]
+pub(super) struct LpipsArgs {
+    /// Weights of the perceptual distance: a folder with torchvision's vgg16-397923af.pth and LPIPS
+    /// 0.1's vgg.pth. Without it the loss has none.
+    #[arg(long, value_name = "DIR", requires = "data")]
+    lpips: Option<PathBuf>,
+    /// Fetch what that folder lacks of them from their publishers (528 MiB).
+    #[arg(long, requires = "lpips")]
+    download: bool,
+}
+
+impl LpipsArgs {
+    /// Gives the folder, with both files in it if they are to be fetched.
+    pub(super) fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(folder) = &self.lpips else {
+            return Ok(None);
+        };
+        if self.download {
+            perceptual::download(folder)?;
+        }
+        let found = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
+        Ok(Some(found))
+    }
 }
 
 /// Trains the VQGAN that the arguments ask for.
@@ -76,6 +105,7 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         stage: &config.stage_one,
         architecture: &config.vqgan,
         data: &config.data,
+        lpips: config.lpips.as_deref(),
         run: &args.run,
         entries,
         first,
@@ -98,6 +128,7 @@ pub(super) fn entries(data: &Path) -> Result<Vec<Entry>, DataError> {
 fn begin(args: &VqganArgs, data: &Path, first: Option<&Path>) -> anyhow::Result<VqganRunConfig> {
     let data = fs::canonicalize(data).with_context(|| data.display().to_string())?;
     let mut defaults = VqganRunConfig::new(args.size, &data);
+    defaults.lpips = args.lpips.folder()?;
     let architecture: Option<VqganConfig> = first.map(vqgan_config).transpose()?;
     if let Some(architecture) = &architecture {
         defaults.vqgan = architecture.clone();

@@ -20,6 +20,9 @@ pub struct VqganRunConfig {
     pub seed: u64,
     /// Folder of the dataset.
     pub data: PathBuf,
+    /// Folder of the weights of the perceptual distance; without, there is none in the loss.
+    #[serde(default)]
+    pub lpips: Option<PathBuf>,
     /// The VQGAN.
     pub vqgan: VqganConfig,
     /// How it is trained.
@@ -91,6 +94,7 @@ impl VqganRunConfig {
         Self {
             seed: 0,
             data: data.to_owned(),
+            lpips: None,
             vqgan,
             stage_one: VqganTrainingConfig {
                 crop_px: if tiny { 128 } else { 256 },

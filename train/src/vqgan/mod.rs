@@ -10,6 +10,7 @@ pub mod discriminator;
 mod kept;
 pub mod loss;
 mod painter;
+pub mod perceptual;
 pub mod pixel_guided;
 mod players;
 pub mod rate;

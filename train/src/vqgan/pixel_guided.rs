@@ -13,7 +13,7 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan, VqganConfig};
 
 pub use self::command::{PgVqganArgs, run as command};
 pub use self::config::PgVqganRunConfig;
-use super::loss::{GeneratorLoss, Painted, PictureLoss, picture_loss};
+use super::loss::{GeneratorLoss, Painted, Perceptual, PictureLoss, picture_loss};
 use super::painter::Painter;
 use super::players::{Players, StepReport};
 use super::rate::CodeRate;
@@ -93,8 +93,13 @@ impl Painter for Guided {
             last_features: output.last_features,
             last_conv: &network.decoder.conv_out,
         };
-        let PictureLoss { loss, l1, gan } =
-            picture_loss(painted, adversary, frame.clone(), &players.loss, None);
+        let PictureLoss { loss, l1, gan } = {
+            let network = players.perceptual.as_ref();
+            let distance = network.map(|network| |x, y| network.between(x, y));
+            let perceptual = distance.as_ref().map(|distance| distance as Perceptual<'_>);
+            let loss = &players.loss;
+            picture_loss(painted, adversary, frame.clone(), loss, perceptual)
+        };
         let parts = GeneratorLoss {
             loss,
             l1,

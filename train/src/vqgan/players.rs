@@ -7,7 +7,8 @@ use nuwa_model::vqgan::Vqgan;
 
 use super::codebook::{CodeUsage, codes_on_host};
 use super::discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
-use super::loss::{GeneratorLoss, VqganLossConfig, discriminator_loss, loss_of_output};
+use super::loss::{GeneratorLoss, Perceptual, VqganLossConfig, discriminator_loss, loss_of_output};
+use super::perceptual::PerceptualDistance;
 use super::rate::CodeRate;
 use crate::adam::Adam;
 use crate::gradients::{self, NotFinite};
@@ -17,6 +18,8 @@ use crate::materialize::materialize;
 pub struct Players<P = Vqgan> {
     /// Weights of the parts of the loss.
     pub loss: VqganLossConfig,
+    /// The perceptual distance, if its weights are there.
+    pub perceptual: Option<PerceptualDistance>,
     /// Noise the encoder is to see through, in steps of a byte.
     pub noise: f64,
     /// Largest norm of all gradients of a player together.
@@ -69,6 +72,7 @@ impl<P: Module> Players<P> {
         };
         Self {
             loss,
+            perceptual: None,
             noise: 0.0,
             clip: None,
             vqgan,
@@ -140,7 +144,12 @@ impl Players {
         let codebook = || vqgan.quantize.embedding.weight.val().inner();
         let costs = self.rate.as_ref().map(|rate| rate.costs(codebook()));
         let output = vqgan.forward_at_costs(seen, loss.beta, costs);
-        let parts = loss_of_output(vqgan, output, adversary, pixels.clone(), loss, None);
+        let parts = {
+            let network = self.perceptual.as_ref();
+            let distance = network.map(|network| |x, y| network.between(x, y));
+            let perceptual = distance.as_ref().map(|distance| distance as Perceptual<'_>);
+            loss_of_output(vqgan, output, adversary, pixels.clone(), loss, perceptual)
+        };
         if let Some(rate) = &mut self.rate {
             rate.count(&codes_on_host(parts.codes.clone()));
         }

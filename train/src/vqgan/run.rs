@@ -28,6 +28,8 @@ pub struct VqganJob<'a> {
     pub architecture: &'a VqganConfig,
     /// Folder of the dataset, for who asks where the weights come from.
     pub data: &'a Path,
+    /// Weights of the perceptual distance, if there are any.
+    pub lpips: Option<&'a Path>,
     /// Its folder.
     pub run: &'a Path,
     /// Its pictures and clips.
@@ -64,8 +66,9 @@ pub struct VqganOutcome {
 /// When the run cannot be read or written, a picture cannot be read, or a gradient is not finite;
 /// checkpoints stay.
 pub fn run<P: Painter>(job: VqganJob) -> anyhow::Result<VqganOutcome> {
-    if job.stage.loss.perceptual_weight > 0.0 {
-        let note = "there are no LPIPS weights: the perceptual distance is left out of the loss";
+    if job.stage.loss.perceptual_weight > 0.0 && job.lpips.is_none() {
+        let note =
+            "no LPIPS weights are named (--lpips): the perceptual distance is left out of the loss";
         job.screen.say(note);
     }
     let mut training = Training::<P>::open(job)?;

@@ -15,6 +15,7 @@ use rayon::ThreadPoolBuilder;
 use super::codebook::{CodeUsage, revive};
 use super::discriminator::PatchDiscriminatorConfig;
 use super::painter::Painter;
+use super::perceptual::PerceptualDistance;
 use super::players::{Players, StepReport};
 use super::rate::CodeRate;
 use super::run::VqganJob;
@@ -82,6 +83,14 @@ impl<'a, P: Painter> Training<'a, P> {
             since_checkpoint: (0.0, 0),
             job,
         };
+        if let Some(folder) = training
+            .job
+            .lpips
+            .filter(|_| stage.loss.perceptual_weight > 0.0)
+        {
+            let distance = PerceptualDistance::load(folder, &training.device)?;
+            training.players.perceptual = Some(distance);
+        }
         training.players.clip = (stage.clip > 0.0).then_some(stage.clip);
         if stage.rate_weight > 0.0 {
             let rate = CodeRate::new(stage.rate_weight, architecture.n_codes);

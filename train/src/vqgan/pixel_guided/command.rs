@@ -17,7 +17,7 @@ use crate::log::Screen;
 use crate::overlay::lay;
 use crate::run_folder::{CONFIG, copy_network, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
-use crate::vqgan::command::entries;
+use crate::vqgan::command::{LpipsArgs, entries};
 use crate::vqgan::painter::Painter;
 use crate::vqgan::run::{VqganJob, run as train};
 use crate::vqgan::source::clips;
@@ -38,6 +38,8 @@ pub struct PgVqganArgs {
     /// tiny, base or large.
     #[arg(long, default_value = "tiny", requires = "data")]
     size: Size,
+    #[command(flatten)]
+    lpips: LpipsArgs,
     /// TOML with what shall differ.
     #[arg(long, value_name = "FILE", requires = "data")]
     config: Option<PathBuf>,
@@ -75,6 +77,7 @@ pub fn run(args: PgVqganArgs) -> anyhow::Result<()> {
         stage: &config.pixel_guided,
         architecture: &architecture,
         data: &config.data,
+        lpips: config.lpips.as_deref(),
         run: &args.run,
         entries,
         first: Some(vqgan),
@@ -96,7 +99,8 @@ fn begin(
     let data = fs::canonicalize(data).with_context(|| data.display().to_string())?;
     let vqgan = network_folder(vqgan, Kind::Vqgan.name());
     let stride = vqgan_config(&vqgan)?.stride();
-    let defaults = PgVqganRunConfig::new(args.size, &data);
+    let mut defaults = PgVqganRunConfig::new(args.size, &data);
+    defaults.lpips = args.lpips.folder()?;
     let config = lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)?;
     if let Some(problem) = config.problem(stride) {
         return Err(Misuse(problem).into());

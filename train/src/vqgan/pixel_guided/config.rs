@@ -17,6 +17,9 @@ pub struct PgVqganRunConfig {
     pub seed: u64,
     /// Folder of the dataset.
     pub data: PathBuf,
+    /// Folder of the weights of the perceptual distance; without, there is none in the loss.
+    #[serde(default)]
+    pub lpips: Option<PathBuf>,
     /// How it is trained.
     pub pixel_guided: VqganTrainingConfig,
 }
@@ -40,6 +43,7 @@ impl PgVqganRunConfig {
         Self {
             seed,
             data,
+            lpips: None,
             pixel_guided: VqganTrainingConfig {
                 loss,
                 revive_until: 0,
