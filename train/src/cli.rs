@@ -11,6 +11,7 @@ use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::render::Decoding;
 
 use crate::config::{self, ConfigArgs};
+use crate::curve::{self, CurveArgs};
 use crate::log::{Log, Screen};
 use crate::one_shot::{self, Job, OneShotConfig, Outcome, Progress, Start, Watch};
 use crate::overlay::overlay;
@@ -50,6 +51,8 @@ enum Command {
     Weights(WeightsArgs),
     /// Print a preset and its number of parameters.
     Config(ConfigArgs),
+    /// Draw the loss of trainings over their updates, from their logs.
+    Curve(CurveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +115,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Render(args) => render::command(args),
         Command::Weights(args) => weights::run(args),
         Command::Config(args) => config::run(&args),
+        Command::Curve(args) => curve::run(&args),
     };
     match done {
         Ok(()) => 0,

@@ -5,6 +5,7 @@ pub mod adam;
 pub mod checkpoints;
 mod cli;
 mod config;
+mod curve;
 pub mod ema;
 pub mod gradients;
 pub mod log;

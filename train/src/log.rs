@@ -18,7 +18,7 @@ pub use self::screen::Screen;
 /// Name of the JSON lines in a run.
 pub const LOG: &str = "log.jsonl";
 /// Key of the number of updates in every line.
-const UPDATES: &str = "updates";
+pub(crate) const UPDATES: &str = "updates";
 
 /// The written part: numbers with names, by updates.
 #[derive(Debug)]
