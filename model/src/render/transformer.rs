@@ -103,10 +103,14 @@ impl Renderer {
             let deviation = INIT_STD / (code_dim as f64).sqrt();
             let normal = Distribution::Normal(0.0, deviation);
             let map = Tensor::random([code_dim, d], normal, &codes.device());
-            let (required, autodiff) = (embeddings.is_require_grad(), embeddings.is_autodiff());
             let known = (codes / spread).matmul(map);
-            let known = if autodiff { known.autodiff() } else { known };
-            known.set_require_grad(required)
+            let known = match embeddings.gradient_checkpointing_strategy() {
+                Some(strategy) => known
+                    .autodiff()
+                    .with_gradient_checkpointing_strategy(strategy),
+                None => known,
+            };
+            known.set_require_grad(embeddings.is_require_grad())
         });
         self
     }

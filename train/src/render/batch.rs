@@ -65,7 +65,8 @@ impl RenderBatch {
         starts.map(|at| self.part(at..(at + most).min(b))).collect()
     }
 
-    fn part(&self, pictures: Range<usize>) -> Self {
+    /// Gives some of the pictures.
+    pub(super) fn part(&self, pictures: Range<usize>) -> Self {
         let grid = |grid: &TokenGrid| {
             let n = grid.size().count();
             let codes = &grid.codes()[pictures.start * n..pictures.end * n];

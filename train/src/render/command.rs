@@ -1,9 +1,11 @@
 //! `nuwa-train render`: a run begun, or gone on with.
 
 use std::fs;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use burn::tensor::Device;
 use clap::Args;
 use nuwa_data::store::TokenStore;
 use nuwa_model::checkpoint;
@@ -13,6 +15,7 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::config::RenderRunConfig;
 use super::run::{RenderJob, RenderOutcome};
+use super::team::Meeting;
 use crate::cli::Misuse;
 use crate::log::Screen;
 use crate::overlay::lay;
@@ -27,6 +30,10 @@ pub struct RenderArgs {
     /// Begin a run on this token store.
     #[arg(long, value_name = "STORE", requires = "vqgan")]
     tokens: Option<PathBuf>,
+    /// A store of held-out records, such as `tokenize --split test` makes: their loss is logged at each
+    /// checkpoint and says which one is the best.
+    #[arg(long, value_name = "STORE", requires = "tokens")]
+    valid: Option<PathBuf>,
     /// The VQGAN that made the tokens: its weights, or a run that holds it; copied into the run.
     #[arg(long, value_name = "DIR", requires = "tokens")]
     vqgan: Option<PathBuf>,
@@ -49,12 +56,16 @@ pub struct RenderArgs {
     /// Change a number of the config, such as stage_two.batch=2; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "tokens")]
     set: Vec<String>,
-    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N].
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    /// Where to compute: auto, cpu, wgpu[:N] or cuda[:N]; several, such as cuda:0,cuda:1, share every
+    /// batch.
+    #[arg(long, default_value = "auto", value_delimiter = ',')]
+    device: Vec<DeviceChoice>,
     /// No progress.
     #[arg(long)]
     quiet: bool,
+    /// Burn's terminal screen with curves instead of a progress bar; `q` there stops the training.
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
 }
 
 /// Trains the renderer that the arguments ask for.
@@ -64,26 +75,59 @@ pub struct RenderArgs {
 /// be read or written; when a gradient is not finite.
 #[expect(clippy::print_stdout, reason = "the outcome is the result")]
 pub fn run(args: RenderArgs) -> anyhow::Result<()> {
-    let device = args.device.open()?;
+    if args.tui && !io::stdout().is_terminal() {
+        return Err(Misuse("--tui needs a terminal".into()).into());
+    }
+    let (device, others) = open(&args.device)?;
     let (config, store) = match (&args.tokens, &args.vqgan) {
         (Some(tokens), Some(vqgan)) => begin(&args, tokens, vqgan)?,
         _ => {
             let config = RenderRunConfig::of_run(&args.run)?;
+            check_shares(&config, &args.device)?;
             let store = TokenStore::open(&config.tokens, &fingerprint(&args.run.join("vqgan"))?)?;
             (config, store)
         }
     };
+    let valid = config.valid.as_deref();
+    let valid = valid.map(|valid| held_out(valid, &store, &args.run.join("vqgan")));
     let job = RenderJob {
         config: &config,
         run: &args.run,
+        valid: valid.transpose()?,
         store,
         device: &device,
+        others,
         stop: stop_flag(),
-        screen: Screen::new(args.quiet, &device::description(&device)),
+        screen: Screen::new(args.quiet || args.tui, &device::description(&device)),
+        tui: args.tui,
     };
     let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
     println!("{}", summary(&outcome, &config, &args.run));
     Ok(())
+}
+
+/// Opens the first device, and others that work with it.
+fn open(choices: &[DeviceChoice]) -> anyhow::Result<(Device, (Vec<Device>, Meeting))> {
+    let mut devices = choices.iter().map(DeviceChoice::open);
+    let first = devices.next().context("no device is named")??;
+    let others = devices.collect::<Result<_, _>>()?;
+    let is_cuda = |choice: &DeviceChoice| matches!(choice, DeviceChoice::Cuda(_));
+    let meeting = match choices.iter().all(is_cuda) {
+        true => Meeting::Collective,
+        false => Meeting::AtTheFirst,
+    };
+    Ok((first, (others, meeting)))
+}
+
+/// Sees that there is something to do for each device.
+fn check_shares(config: &RenderRunConfig, devices: &[DeviceChoice]) -> Result<(), Misuse> {
+    let (batch, n) = (config.stage_two.batch, devices.len());
+    match batch < n {
+        true => Err(Misuse(format!(
+            "stage_two.batch: {n} devices cannot share {batch} records"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Writes a new run's config and what it takes from elsewhere.
@@ -96,12 +140,18 @@ fn begin(
     let store = TokenStore::open(tokens, &fingerprint(&vqgan)?)?;
     let guided = args.pg_vqgan.as_deref();
     let guided = guided.map(|guided| fitting(guided, &vqgan)).transpose()?;
+    let valid = args.valid.as_deref();
+    if let Some(valid) = valid {
+        held_out(valid, &store, &vqgan)?;
+    }
+    let valid = valid.map(fs::canonicalize).transpose()?;
     let tokens = fs::canonicalize(tokens).with_context(|| tokens.display().to_string())?;
     let (spec, n) = (store.spec(), store.n_records());
     anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
     let lay = |patch| {
         let store = (spec, n);
-        let defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
+        let mut defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
+        defaults.valid.clone_from(&valid);
         lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)
     };
     // The defaults count updates in patches, and what is laid over them may give these another size.
@@ -114,6 +164,7 @@ fn begin(
     if let Some(problem) = config.problem(spec) {
         return Err(Misuse(problem).into());
     }
+    check_shares(&config, &args.device)?;
     if args.run.join(CONFIG).exists() {
         anyhow::bail!(
             "{} holds a run already; without --tokens it goes on",
@@ -130,6 +181,20 @@ fn begin(
     // The config comes last: a folder that has one is a run with all it needs.
     write_config(&args.run, &config)?;
     Ok((config, store))
+}
+
+/// Opens held-out records; they must be like those of the store.
+fn held_out(valid: &Path, store: &TokenStore, vqgan: &Path) -> anyhow::Result<TokenStore> {
+    let found = TokenStore::open(valid, &fingerprint(vqgan)?)?;
+    let alike =
+        (&found.spec().tokens, &found.spec().text) == (&store.spec().tokens, &store.spec().text);
+    let valid = valid.display();
+    anyhow::ensure!(
+        alike,
+        "{valid}: held-out records differ from the others in size or texts"
+    );
+    anyhow::ensure!(found.n_records() > 0, "{valid}: the store is empty");
+    Ok(found)
 }
 
 fn fingerprint(vqgan: &Path) -> anyhow::Result<String> {

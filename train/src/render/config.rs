@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use nuwa_data::store::{StoreSpec, TextSpec};
 use nuwa_model::clip::ClipTextConfig;
 use nuwa_model::patch::TokenSize;
@@ -20,6 +21,9 @@ pub struct RenderRunConfig {
     pub seed: u64,
     /// Folder of the token store.
     pub tokens: PathBuf,
+    /// Folder of a store of held-out records that tell at each checkpoint how well it goes.
+    #[serde(default)]
+    pub valid: Option<PathBuf>,
     /// The renderer.
     pub renderer: RendererConfig,
     /// The text tower that learns with it, if the store has token ids.
@@ -36,6 +40,9 @@ pub struct RenderTrainingConfig {
     pub batch: usize,
     /// Most records whose graph is in memory at a time; 0 is all of them (gradient accumulation).
     pub part: usize,
+    /// Whether what is cheap to compute is computed again for the gradients, and not kept.
+    #[serde(default)]
+    pub checkpointing: bool,
     /// Optimizer updates: patches of a record times batches.
     pub updates: u64,
     /// Peak learning rate.
@@ -52,6 +59,10 @@ pub struct RenderTrainingConfig {
     pub caption_dropout: f64,
     /// ours: share of the tokens that the renderer sees wrong, against drift; 0 is the papers'.
     pub corruption: f64,
+    /// ours: share of the updates in which every batch has the same order of patches; 0 is the
+    /// papers'. A small renderer finds the row above in one order, where four at once hide it.
+    #[serde(default)]
+    pub one_order_until: f64,
     /// ours: whether token embeddings begin where the codes of the VQGAN lie; the page draws them at
     /// random.
     pub know_codes: bool,
@@ -109,11 +120,13 @@ impl RenderRunConfig {
         Self {
             seed: 0,
             tokens: tokens.to_owned(),
+            valid: None,
             renderer,
             tower,
             stage_two: RenderTrainingConfig {
                 batch,
                 part: 0,
+                checkpointing: false,
                 updates: batches * n_patches,
                 peak_rate: if tiny { 5e-4 } else { recipe.peak_rate },
                 warmup: recipe.warmup,
@@ -122,11 +135,21 @@ impl RenderRunConfig {
                 average: 0.999,
                 caption_dropout: if spec.text.is_some() { 0.1 } else { 0.0 },
                 corruption: 0.0,
+                one_order_until: 0.0,
                 know_codes: tiny,
                 checkpoint_every: 500,
                 keep: 2,
                 log_every: n_patches,
             },
+        }
+    }
+
+    /// Gives the device to train on: one with gradients.
+    pub(super) fn training_device(&self, device: &Device) -> Device {
+        let device = device.clone().autodiff();
+        match self.stage_two.checkpointing {
+            true => device.gradient_checkpointing(),
+            false => device,
         }
     }
 
@@ -156,6 +179,7 @@ impl RenderRunConfig {
                     stage.average,
                     stage.caption_dropout,
                     stage.corruption,
+                    stage.one_order_until,
                     stage.warmup,
                 ]
                 .into_iter()

@@ -141,6 +141,71 @@ impl DataLoaderIterator<RenderBatch> for Stretch<'_> {
     }
 }
 
+/// The batches of held-out records, the same ones whenever they are asked for.
+#[derive(Debug, Clone)]
+pub(super) struct HeldOut {
+    source: Arc<Mutex<Source>>,
+    n: u64,
+}
+
+impl HeldOut {
+    /// Gives the loader of the first `n` batches.
+    pub(super) fn new(source: Source, n: u64) -> Self {
+        Self {
+            source: Arc::new(Mutex::new(source)),
+            n,
+        }
+    }
+}
+
+impl DataLoader<RenderBatch> for HeldOut {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<RenderBatch> + 'a> {
+        Box::new(HeldOutBatches { all: self, at: 0 })
+    }
+
+    fn num_items(&self) -> usize {
+        self.n as usize
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<RenderBatch>> {
+        self.source.lock().expect("no holder panics").device = device.clone();
+        Arc::new(self.clone())
+    }
+
+    fn slice(&self, _: usize, _: usize) -> Arc<dyn DataLoader<RenderBatch>> {
+        Arc::new(self.clone())
+    }
+}
+
+struct HeldOutBatches<'a> {
+    all: &'a HeldOut,
+    at: u64,
+}
+
+impl Iterator for HeldOutBatches<'_> {
+    type Item = Result<RenderBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at == self.all.n {
+            return None;
+        }
+        let mut source = self.all.source.lock().expect("no holder panics");
+        let batch = source.batch(self.at);
+        self.at += 1;
+        Some(batch.map_err(DatasetError::new))
+    }
+}
+
+impl DataLoaderIterator<RenderBatch> for HeldOutBatches<'_> {
+    fn progress(&self) -> Progress {
+        Progress::new(
+            self.at as usize,
+            self.all.n as usize,
+            Some("batches".into()),
+        )
+    }
+}
+
 /// No batches: what a run without held-out records validates on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nothing;
@@ -179,8 +244,11 @@ impl DataLoaderIterator<RenderBatch> for Nothing {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use nuwa_data::dataset::{Deck, TokenBatches};
     use nuwa_data::store::{StoreSpec, TokenStore, TokenWriter};
+    use nuwa_model::patch::Order;
     use nuwa_model::preset::{Preset, Size};
 
     use super::*;
@@ -194,6 +262,7 @@ mod tests {
             seed: 4,
             caption_dropout: 0.0,
             corruption: 0.0,
+            one_order_batches: 6,
             nothing: None,
             device: Device::flex(),
         };
@@ -208,8 +277,7 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn stretches_follow_each_other_from_any_batch_and_slices_are_parts_of_them() {
+    fn store() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let spec = StoreSpec {
             fingerprint: "abc".into(),
@@ -224,6 +292,29 @@ mod tests {
                 .expect("stored");
         }
         writer.finish().expect("on disk");
+        folder
+    }
+
+    #[test]
+    fn batches_have_one_order_at_first_and_all_four_after_wherever_training_goes_on() {
+        let folder = store();
+        let orders = |given: u64| -> Vec<Order> {
+            let loader: &dyn DataLoader<RenderBatch> = &loader(folder.path(), given);
+            let batches = (0..8).flat_map(|_| loader.iter());
+            batches
+                .map(|batch| batch.expect("whole").route.steps()[0].order)
+                .collect()
+        };
+        let all = orders(0);
+        assert_eq!(all[..6], [Order::RightDown; 6]);
+        let later: HashSet<Order> = all[6..].iter().copied().collect();
+        assert_eq!(later, HashSet::from(Order::ALL));
+        assert_eq!(orders(5)[..30], all[5..35]);
+    }
+
+    #[test]
+    fn stretches_follow_each_other_from_any_batch_and_slices_are_parts_of_them() {
+        let folder = store();
         let whole = loader(folder.path(), 0);
         let [first, second] = [stretch(&whole), stretch(&whole)];
         assert_eq!([first.len(), second.len(), whole.num_items()], [5; 3]);

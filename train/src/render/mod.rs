@@ -13,6 +13,7 @@ mod silent;
 mod source;
 mod strategy;
 mod task;
+mod team;
 mod watch;
 
 pub use batch::{Masks, RenderBatch, Text};
@@ -25,6 +26,7 @@ pub use run::{RenderJob, RenderOutcome, run};
 pub(crate) use source::draw_masks;
 pub use strategy::{RenderAndOptimize, Update, Watch};
 pub use task::{PatchItem, PatchOutput, RenderTask};
+pub use team::Meeting;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use nuwa_model::render::{Ncp, PatchCache};
 
 use super::batch::RenderBatch;
 use super::task::{PatchItem, RenderTask};
+use super::team::Member;
 use crate::gradients::NotFinite;
 
 /// What happened to one patch.
@@ -44,9 +45,19 @@ pub struct NotFinitePatch {
 pub fn render_and_optimize(
     learner: &mut Learner<RenderTask>,
     batch: &RenderBatch,
+    report: impl FnMut(PatchReport, &Learner<RenderTask>) -> bool,
+) -> Result<(), NotFinitePatch> {
+    with_others(learner, batch, &Member::alone(), report)
+}
+
+/// The same on one of several devices, each of which renders its share of the batch.
+pub(super) fn with_others(
+    learner: &mut Learner<RenderTask>,
+    batch: &RenderBatch,
+    member: &Member,
     mut report: impl FnMut(PatchReport, &Learner<RenderTask>) -> bool,
 ) -> Result<(), NotFinitePatch> {
-    let parts = batch.parts(learner.model().part());
+    let parts = member.share(batch).parts(learner.model().part());
     let mut pools: Vec<Ncp<PatchCache>> = parts.iter().map(|_| Ncp::default()).collect();
     for (position, step) in batch.route.steps().iter().enumerate() {
         let task = learner.model();
@@ -65,7 +76,8 @@ pub fn render_and_optimize(
             // Backward per part: only one part's graph is alive at a time.
             sum.accumulate(&task, task.gradients(loss));
         }
-        let mut gradients = sum.grads();
+        let loss = Tensor::cat(losses, 0).sum();
+        let (mut gradients, loss) = member.sum(&task, sum.grads(), loss);
         let clipped = task.clip(&mut gradients);
         drop(task); // The update then owns the weights and need not copy them.
         let gradient_norm = clipped.map_err(|cause| NotFinitePatch { position, cause })?;
@@ -73,7 +85,7 @@ pub fn render_and_optimize(
         learner.optimizer_step(gradients);
         let patch = PatchReport {
             position,
-            loss: Tensor::cat(losses, 0).sum(),
+            loss,
             gradient_norm,
         };
         if !report(patch, learner) {

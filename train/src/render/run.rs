@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use burn::data::dataloader::DataLoader;
 use burn::module::Module;
 use burn::tensor::Device;
+use burn::train::metric::{LearningRateMetric, LossMetric};
+use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use nuwa_data::dataset::{Deck, TokenBatches};
 use nuwa_data::store::{TextSpec, TokenStore};
@@ -16,13 +19,15 @@ use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::Renderer;
 use nuwa_model::vqgan::Vqgan;
 
+use super::batch::RenderBatch;
 use super::config::RenderRunConfig;
 use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
-use super::loader::{Loader, Nothing};
+use super::loader::{HeldOut, Loader, Nothing};
 use super::silent::Silent;
 use super::source::Source;
 use super::strategy::RenderAndOptimize;
 use super::task::RenderTask;
+use super::team::Meeting;
 use super::watch::RunWatch;
 use crate::adam::Adam;
 use crate::checkpoints::Checkpoints;
@@ -42,12 +47,18 @@ pub struct RenderJob<'a> {
     pub run: &'a Path,
     /// Its tokens.
     pub store: TokenStore,
+    /// Tokens of held-out records, if there are any.
+    pub valid: Option<TokenStore>,
     /// Where to compute.
     pub device: &'a Device,
+    /// Devices that share every batch with it, and how they meet.
+    pub others: (Vec<Device>, Meeting),
     /// Set when it is to end after the picture at hand.
     pub stop: Arc<AtomicBool>,
     /// What people see.
     pub screen: Screen,
+    /// Whether Burn's terminal screen shows it as well; standard output must be a terminal then.
+    pub tui: bool,
 }
 
 /// What a training came to.
@@ -105,10 +116,18 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let log = Log::open(job.run, place.updates)?;
     let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
     let loader = Arc::new(Loader::new(
-        source(config, job.run, job.store, job.device)?,
+        source(config, job.run, job.store, n_patches, job.device)?,
         stretch,
         place.batches,
     ));
+    let valid: Arc<dyn DataLoader<RenderBatch>> = match job.valid {
+        None => Arc::new(Nothing),
+        Some(store) => {
+            let n = (store.n_records() / stage.batch).max(1) as u64;
+            let source = source(config, job.run, store, n_patches, job.device)?;
+            Arc::new(HeldOut::new(source.held_out(), n))
+        }
+    };
     let keeper = Arc::new(Keeper::new(checkpoints));
     let interrupter = Interrupter::new();
     let watch = Arc::new(RunWatch::new(
@@ -122,24 +141,36 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         keeper.clone(),
         (job.stop.clone(), interrupter.clone()),
     ));
+    let (others, meeting) = &job.others;
+    let others = others
+        .iter()
+        .map(|device| config.training_device(device))
+        .collect();
     let strategy = Arc::new(
-        RenderAndOptimize::new(job.device.clone(), clock)
+        RenderAndOptimize::new(config.training_device(job.device), clock)
+            .with(others, *meeting)
             .from(place.updates)
             .watched(watch.clone()),
     );
     let mut task = learner.model().valid();
     if place.updates < stage.updates {
         let inbox = || Inbox(keeper.clone());
-        let result = SupervisedTraining::new(job.run, loader.clone(), Arc::new(Nothing))
+        let training = SupervisedTraining::new(job.run, loader.clone(), valid)
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
             .with_custom_checkpointers(inbox(), inbox(), inbox())
             .with_checkpointing_strategy(WhenAsked)
-            .with_interrupter(interrupter)
+            .with_interrupter(interrupter.clone())
             .with_application_logger(None)
             .with_metric_logger(Silent)
-            .renderer(Box::new(Silent))
-            .num_epochs(usize::MAX)
-            .launch(learner);
+            .num_epochs(usize::MAX);
+        let training = match job.tui {
+            true => training
+                .metric_train_numeric(LossMetric::new())
+                .metric_train_numeric(LearningRateMetric::new())
+                .renderer(Box::new(TuiMetricsRendererWrapper::new(interrupter, None))),
+            false => training.renderer(Box::new(Silent)),
+        };
+        let result = training.launch(learner);
         if let Some(error) = strategy.failure() {
             let at = watch.updates() + 1;
             return Err(error).with_context(|| format!("update {at} was not made"));
@@ -158,14 +189,14 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         loss: watch.last_loss(),
         seconds,
         waited: loader.waited().as_secs_f64() / seconds,
-        stopped: updates < stage.updates && job.stop.load(Ordering::Relaxed),
+        stopped: updates < stage.updates,
     })
 }
 
 fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<RenderTask>> {
     let (config, stage) = (job.config, &job.config.stage_two);
     job.device.seed(config.seed);
-    let device = job.device.clone().autodiff();
+    let device = config.training_device(job.device);
     let mut renderer = materialize(config.renderer.init(&device));
     if stage.know_codes {
         let (vqgan, _, _) = checkpoint::load::<Vqgan>(&job.run.join("vqgan"), job.device)?;
@@ -187,9 +218,11 @@ fn source(
     config: &RenderRunConfig,
     run: &Path,
     store: TokenStore,
+    n_patches: u64,
     device: &Device,
 ) -> anyhow::Result<Source> {
     let stage = &config.stage_two;
+    let batches = stage.updates as f64 / n_patches as f64;
     let nothing = match store.spec().text {
         None => None,
         Some(TextSpec::Ids { .. }) => {
@@ -215,6 +248,7 @@ fn source(
         seed: config.seed,
         caption_dropout: stage.caption_dropout,
         corruption: stage.corruption,
+        one_order_batches: (stage.one_order_until * batches) as u64,
         nothing,
         device: device.clone(),
     })

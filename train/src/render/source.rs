@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub(super) caption_dropout: f64,
     /// Share of the seen tokens that are wrong.
     pub(super) corruption: f64,
+    /// Batches that have one order of patches, before those that have any of the four.
+    pub(super) one_order_batches: u64,
     /// The text of nothing, for captions that are missing or left out; none if there are no texts.
     pub(super) nothing: Option<store::Text>,
     pub(super) device: Device,
@@ -53,6 +55,16 @@ impl Source {
         whole.then_some(grid).ok_or_else(problem)
     }
 
+    /// Gives the same records as they are to be judged: with their captions, nothing of them wrong.
+    pub(super) fn held_out(self) -> Self {
+        Self {
+            caption_dropout: 0.0,
+            corruption: 0.0,
+            one_order_batches: 0,
+            ..self
+        }
+    }
+
     /// Gives batch number `number`.
     pub(super) fn batch(&mut self, number: u64) -> Result<RenderBatch, DataError> {
         let TokenBatch { tokens, texts, .. } = self.batches.at(number)?;
@@ -63,6 +75,10 @@ impl Source {
         let grid = Self::grid([f, h, w], self.renderer.patch).expect("checked when opened");
         // One batch, one order, drawn uniformly ([N] §3.1.3).
         let order = Order::ALL[rng.random_range(0..4)];
+        let order = match number < self.one_order_batches {
+            true => Order::RightDown,
+            false => order,
+        };
         let route = Route::full(grid, self.renderer.extent, order).expect("a record has patches");
         let masks = (self.renderer.decoding == Decoding::Pnar)
             .then(|| draw_masks(&self.renderer, b, route.steps().len(), &mut rng));

@@ -1,17 +1,21 @@
 //! Render-and-optimize as a training strategy of Burn's learner.
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
     TrainingItem, ValidLoader,
 };
 
-use super::optimize::{NotFinitePatch, PatchReport, render_and_optimize};
+use super::batch::RenderBatch;
+use super::optimize::{NotFinitePatch, PatchReport, with_others};
 use super::task::{PatchOutput, RenderTask};
+use super::team::{Meeting, Member};
 use crate::schedule::Clock;
 
 /// Render-and-optimize as a training strategy of Burn's learner: one update per patch.
@@ -21,7 +25,8 @@ use crate::schedule::Clock;
 /// is all there is to know. Checkpoints are numbered by updates, not by epochs.
 #[derive(Clone)]
 pub struct RenderAndOptimize {
-    device: Device,
+    devices: Vec<Device>,
+    meeting: Meeting,
     clock: Arc<Clock>,
     updates: u64,
     watch: Arc<dyn Watch>,
@@ -45,6 +50,12 @@ pub struct Update<'a> {
 pub trait Watch: Send + Sync {
     /// An update was made.
     fn updated(&self, _update: &Update) {}
+    /// Gives the weights that held-out records judge, if they are not the learner's.
+    fn judged(&self) -> Option<RenderTask> {
+        None
+    }
+    /// Held-out records were rendered with this mean loss.
+    fn validated(&self, _loss: f64) {}
     /// The learner is about to hand out its checkpoint after so many updates.
     fn checkpointing(&self, _updates: u64) {}
 }
@@ -53,15 +64,25 @@ pub trait Watch: Send + Sync {
 impl Watch for () {}
 
 impl RenderAndOptimize {
-    /// Gives the strategy on one device.
+    /// Gives the strategy on one device with gradients.
     pub fn new(device: Device, clock: Arc<Clock>) -> Self {
         Self {
-            device: device.autodiff(),
+            devices: vec![device],
+            meeting: Meeting::AtTheFirst,
             clock,
             updates: 0,
             watch: Arc::new(()),
             failure: Arc::default(),
         }
+    }
+
+    /// Shares every batch with more devices with gradients. The clock must count updates then: each
+    /// device looks at it for itself.
+    #[must_use]
+    pub fn with(mut self, others: Vec<Device>, meeting: Meeting) -> Self {
+        self.devices.extend(others);
+        self.meeting = meeting;
+        self
     }
 
     /// Goes on counting from a number of updates.
@@ -88,12 +109,70 @@ impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
     fn fit(
         &self,
         components: TrainingComponents<RenderTask>,
-        mut learner: Learner<RenderTask>,
+        learner: Learner<RenderTask>,
         loader: TrainLoader<RenderTask>,
         valid: ValidLoader<RenderTask>,
         starting_epoch: usize,
     ) -> (RenderTask, SupervisedTrainingEventProcessor<RenderTask>) {
-        learner.fork(&self.device);
+        let on = |device: &Device| {
+            let mut learner = learner.clone();
+            learner.fork(device);
+            learner
+        };
+        let mut members = Member::team(&self.devices, self.meeting).into_iter();
+        let first = members.next().expect("there is a device");
+        thread::scope(|scope| {
+            let mut others = Vec::new();
+            for (member, device) in members.zip(&self.devices[1..]) {
+                let (to, batches) = sync_channel(1);
+                let learner = on(device);
+                scope.spawn(move || self.follow(learner, &member, batches));
+                others.push(to);
+            }
+            let team = Lead {
+                member: first,
+                others,
+            };
+            let learner = on(&self.devices[0]);
+            self.lead(components, learner, (loader, valid), &team, starting_epoch)
+        })
+    }
+}
+
+/// The first device and the lines to the others.
+struct Lead {
+    member: Member,
+    others: Vec<SyncSender<RenderBatch>>,
+}
+
+impl RenderAndOptimize {
+    /// Trains on batches as long as there are any.
+    fn follow(
+        &self,
+        mut learner: Learner<RenderTask>,
+        member: &Member,
+        batches: Receiver<RenderBatch>,
+    ) {
+        let mut updates = self.updates;
+        for batch in batches {
+            let done = with_others(&mut learner, &batch, member, |_, _| {
+                updates += 1;
+                !self.is_over(updates)
+            });
+            if done.is_err() {
+                return; // The first device has the same gradients, and says so.
+            }
+        }
+    }
+
+    fn lead(
+        &self,
+        components: TrainingComponents<RenderTask>,
+        mut learner: Learner<RenderTask>,
+        (loader, valid): (TrainLoader<RenderTask>, ValidLoader<RenderTask>),
+        team: &Lead,
+        starting_epoch: usize,
+    ) -> (RenderTask, SupervisedTrainingEventProcessor<RenderTask>) {
         let (interrupter, mut events) = (components.interrupter, components.event_processor);
         let mut checkpointer = components.checkpointer;
         let mut early_stopping = components.early_stopping;
@@ -107,16 +186,17 @@ impl SupervisedLearningStrategy<RenderTask> for RenderAndOptimize {
             let whole = self.epoch(
                 &mut learner,
                 &loader,
+                team,
                 &mut updates,
                 &mut events,
                 &interrupter,
             );
             interrupter.fail_on_error(events.process_train(LearnerEvent::EndSplit(epoch)));
-            if whole && !interrupter.should_stop() {
+            let sound = interrupter.error().is_none() && self.failure().is_none();
+            if sound && (whole || self.is_over(updates)) && !interrupter.should_stop() {
                 self.validate(&learner, &valid, epoch, &mut events, &interrupter);
                 interrupter.fail_on_error(events.process_train(LearnerEvent::EndEpoch(epoch)));
             }
-            let sound = interrupter.error().is_none() && self.failure().is_none();
             if let Some(checkpointer) = checkpointer.as_mut().filter(|_| sound) {
                 interrupter.fail_on_error(events.flush());
                 self.watch.checkpointing(updates);
@@ -145,6 +225,7 @@ impl RenderAndOptimize {
         &self,
         learner: &mut Learner<RenderTask>,
         loader: &TrainLoader<RenderTask>,
+        team: &Lead,
         updates: &mut u64,
         events: &mut SupervisedTrainingEventProcessor<RenderTask>,
         interrupter: &Interrupter,
@@ -159,7 +240,12 @@ impl RenderAndOptimize {
                 }
             };
             let progress = batches.progress();
-            let done = render_and_optimize(learner, &batch, |patch, learner| {
+            for other in &team.others {
+                other
+                    .send(batch.clone())
+                    .expect("others train until there are no batches");
+            }
+            let done = with_others(learner, &batch, &team.member, |patch, learner| {
                 *updates += 1;
                 let rate = learner.lr_current();
                 let item = PatchOutput {
@@ -199,7 +285,8 @@ impl RenderAndOptimize {
         events: &mut SupervisedTrainingEventProcessor<RenderTask>,
         interrupter: &burn::train::Interrupter,
     ) {
-        let model = learner.model().valid();
+        let model = self.watch.judged();
+        let model = model.unwrap_or_else(|| learner.model().valid());
         let start = LearnerEvent::StartSplit {
             epoch_number: epoch,
             total_items: valid.num_items(),
@@ -207,6 +294,7 @@ impl RenderAndOptimize {
         interrupter.fail_on_error(events.process_valid(start));
         let mut batches = valid.iter();
         let mut iteration = 0;
+        let mut losses = Vec::new();
         while let Some(batch) = batches.next() {
             let batch = match batch {
                 Ok(batch) => batch,
@@ -218,8 +306,13 @@ impl RenderAndOptimize {
             iteration += 1;
             let progress = batches.progress();
             let item = InferenceStep::step(&model, batch);
+            losses.push(item.loss.clone().mean());
             let item = TrainingItem::new(item, progress, Some(iteration), None);
             interrupter.fail_on_error(events.process_valid(LearnerEvent::ProcessedItem(item)));
+        }
+        if !losses.is_empty() {
+            let loss = Tensor::cat(losses, 0).mean().into_scalar::<f32>();
+            self.watch.validated(f64::from(loss));
         }
         interrupter.fail_on_error(events.process_valid(LearnerEvent::EndSplit(epoch)));
     }

@@ -142,9 +142,10 @@ impl RenderTask {
     }
 
     fn states(&self, text: &Text) -> Tensor<3> {
+        let device = self.device();
         match (text, &self.text) {
-            (Text::States(states), _) => states.clone(),
-            (Text::Ids(ids), Some(tower)) => tower.forward(ids.clone()),
+            (Text::States(states), _) => states.clone().to_device(&device),
+            (Text::Ids(ids), Some(tower)) => tower.forward(ids.clone().to_device(&device)),
             (Text::Ids(_), None) => panic!("token ids need a text tower"),
         }
     }

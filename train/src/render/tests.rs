@@ -119,7 +119,7 @@ fn burns_learner_runs_render_and_optimize() {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(40)));
-    let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
+    let strategy = Arc::new(RenderAndOptimize::new(Device::flex().autodiff(), clock));
     let result =
         SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
             .with_training_strategy(TrainingStrategy::Custom(strategy))
@@ -143,7 +143,7 @@ fn the_strategy_keeps_to_its_budget() {
     let start = learner(Decoding::Ar, 40);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(Clock::start(Budget::Steps(3)));
-    let strategy = Arc::new(RenderAndOptimize::new(Device::flex(), clock));
+    let strategy = Arc::new(RenderAndOptimize::new(Device::flex().autodiff(), clock));
     let result =
         SupervisedTraining::new(folder.path(), loader(batch.clone()), loader(batch.clone()))
             .with_training_strategy(TrainingStrategy::Custom(strategy))

@@ -40,6 +40,8 @@ struct State {
     since_log: Since,
     since_checkpoint: (f64, u64),
     last_loss: Option<f64>,
+    /// Mean loss of held-out records when they were last rendered.
+    valid_loss: Option<f64>,
     failure: Option<anyhow::Error>,
 }
 
@@ -80,6 +82,7 @@ impl RunWatch {
             },
             since_checkpoint: (0.0, 0),
             last_loss: None,
+            valid_loss: None,
             failure: None,
         };
         Self {
@@ -195,13 +198,31 @@ impl Watch for RunWatch {
         }
     }
 
+    fn judged(&self) -> Option<RenderTask> {
+        self.average()
+    }
+
+    fn validated(&self, loss: f64) {
+        let state = &mut *self.state();
+        state.valid_loss = Some(loss);
+        let line = format!("update {}, held-out loss {loss:.4}", state.updates);
+        state.screen.say(&line);
+        if let Err(error) = state.log.write(state.updates, &[("valid_loss", loss)]) {
+            state.failure.get_or_insert(error);
+            self.stop.1.stop(Some("the log cannot be written"));
+        }
+    }
+
     fn checkpointing(&self, updates: u64) {
         let mut state = self.state();
         let (sum, n) = std::mem::take(&mut state.since_checkpoint);
         let aside = Aside {
             average: state.average.clone(),
             batches: self.loader.given(),
-            loss: (n > 0).then(|| sum / n as f64),
+            loss: state
+                .valid_loss
+                .take()
+                .or_else(|| (n > 0).then(|| sum / n as f64)),
         };
         self.keeper.announce(updates, aside);
     }

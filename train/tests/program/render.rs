@@ -94,16 +94,41 @@ fn an_interrupted_run_keeps_what_it_has_and_a_damaged_checkpoint_is_passed_over(
 }
 
 #[test]
-fn a_batch_in_parts_learns_what_it_learns_at_once() {
+fn a_batch_in_parts_on_two_devices_or_computed_twice_learns_what_it_learns_at_once() {
     let place = place();
     place.done(&begin("whole", 12));
     place.done(&format!("{} --set stage_two.part=1", begin("parts", 12)));
+    place.done(&format!(
+        "{} --set stage_two.checkpointing=true",
+        begin("twice", 12)
+    ));
+    place.done(&begin("shared", 12).replace("--device cpu", "--device cpu,cpu"));
     let loss = |run: &str| losses(&place.path(run)).pop().expect("a line")["loss"].as_f64();
-    let (whole, parts) = (
-        loss("whole").expect("a number"),
-        loss("parts").expect("a number"),
-    );
+    let [whole, parts, shared, twice] =
+        ["whole", "parts", "shared", "twice"].map(|run| loss(run).expect("a number"));
     assert!((whole - parts).abs() < 1e-4, "{whole} and {parts}");
+    assert!((parts - shared).abs() < 1e-6, "{parts} and {shared}");
+    assert!((whole - twice).abs() < 1e-6, "{whole} and {twice}");
+}
+
+#[test]
+fn held_out_records_judge_each_checkpoint() {
+    let place = place();
+    place.done("tokenize @in --vqgan @run --out @small --size 16x16 --device cpu");
+    let settings = "--set stage_two.average=0 --set stage_two.peak_rate=0.01";
+    let begin = format!("{} {settings}", begin("held", 24));
+    place.refused(&format!("{begin} --valid @small"), 1, "differ");
+    place.done(&format!("{begin} --valid @store"));
+    let text = fs::read_to_string(place.path("held").join("log.jsonl")).expect("a log");
+    let line = |line: &str| -> Value { serde_json::from_str(line).expect("JSON") };
+    let judged: Vec<(u64, f64)> = text
+        .lines()
+        .map(line)
+        .filter_map(|line| Some((line["updates"].as_u64()?, line["valid_loss"].as_f64()?)))
+        .collect();
+    let updates: Vec<u64> = judged.iter().map(|(updates, _)| *updates).collect();
+    assert_eq!(updates, [8, 16, 24]);
+    assert!(judged[2].1 < judged[0].1, "{judged:?}");
 }
 
 #[test]
@@ -151,6 +176,7 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
     let place = place();
     let words = begin("no-run", 12);
     for (more, code, why) in [
+        ("--device cpu,cpu", 2, "3 devices cannot share 2 records"),
         ("--set stage_two.bach=3", 2, "did you mean \"batch\"?"),
         ("--set stage_two.smoothing=1.5", 2, "below 1"),
         ("--set stage_two.caption_dropout=0.1", 2, "no captions"),
