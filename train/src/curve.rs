@@ -171,7 +171,8 @@ fn draw_on(
             .y_label_area_size(56)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("updates")
+        mesh.max_light_lines(1)
+            .x_desc("updates")
             .y_desc(value)
             .x_label_formatter(&|at| format!("{at:.0}"));
         mesh.draw()?;

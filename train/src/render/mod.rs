@@ -24,9 +24,10 @@ pub use loss::patch_loss;
 pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};
 pub use run::{RenderJob, RenderOutcome, run};
 pub(crate) use source::draw_masks;
-pub use strategy::{RenderAndOptimize, Update, Watch};
+pub use strategy::RenderAndOptimize;
 pub use task::{PatchItem, PatchOutput, RenderTask};
 pub use team::Meeting;
+pub use watch::{Update, Watch};
 
 #[cfg(test)]
 mod tests;

@@ -115,6 +115,8 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     });
     let log = Log::open(job.run, place.updates)?;
     let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
+    // What is left, in epochs of Burn's learner, which are stretches between two checkpoints.
+    let stretches = stage.updates.div_ceil(n_patches).div_ceil(stretch) - place.batches / stretch;
     let loader = Arc::new(Loader::new(
         source(config, job.run, job.store, n_patches, job.device)?,
         stretch,
@@ -162,7 +164,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
             .with_interrupter(interrupter.clone())
             .with_application_logger(None)
             .with_metric_logger(Silent)
-            .num_epochs(usize::MAX);
+            .num_epochs(stretches as usize);
         let training = match job.tui {
             true => training
                 .metric_train_numeric(LossMetric::new())

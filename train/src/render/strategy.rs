@@ -13,9 +13,10 @@ use burn::train::{
 };
 
 use super::batch::RenderBatch;
-use super::optimize::{NotFinitePatch, PatchReport, with_others};
+use super::optimize::{NotFinitePatch, with_others};
 use super::task::{PatchOutput, RenderTask};
 use super::team::{Meeting, Member};
+use super::watch::{Update, Watch};
 use crate::schedule::Clock;
 
 /// Render-and-optimize as a training strategy of Burn's learner: one update per patch.
@@ -32,36 +33,6 @@ pub struct RenderAndOptimize {
     watch: Arc<dyn Watch>,
     failure: Arc<Mutex<Option<NotFinitePatch>>>,
 }
-
-/// An update that was made.
-#[derive(Debug)]
-pub struct Update<'a> {
-    /// Updates so far, this one counted.
-    pub updates: u64,
-    /// The patch it was made for.
-    pub patch: PatchReport,
-    /// Its learning rate.
-    pub rate: f64,
-    /// Weights after it.
-    pub task: &'a RenderTask,
-}
-
-/// Hears of what happens while the strategy trains.
-pub trait Watch: Send + Sync {
-    /// An update was made.
-    fn updated(&self, _update: &Update) {}
-    /// Gives the weights that held-out records judge, if they are not the learner's.
-    fn judged(&self) -> Option<RenderTask> {
-        None
-    }
-    /// Held-out records were rendered with this mean loss.
-    fn validated(&self, _loss: f64) {}
-    /// The learner is about to hand out its checkpoint after so many updates.
-    fn checkpointing(&self, _updates: u64) {}
-}
-
-/// Nobody hears of it.
-impl Watch for () {}
 
 impl RenderAndOptimize {
     /// Gives the strategy on one device with gradients.
