@@ -38,6 +38,13 @@ pub fn write_config<C: Serialize>(run: &Path, config: &C) -> anyhow::Result<()> 
     Ok(file.commit()?)
 }
 
+/// Says in weights what they were trained on: the name of its folder only, because weights are given
+/// away, and where it lay is nobody's business.
+pub fn trained_on(data: &Path) -> String {
+    let name = data.file_name().unwrap_or_default().to_string_lossy();
+    format!("trained on {name}")
+}
+
 /// Copies the files of a network into a run. Those that lie there already stay.
 ///
 /// # Errors

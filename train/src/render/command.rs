@@ -119,14 +119,20 @@ fn open(choices: &[DeviceChoice]) -> anyhow::Result<(Device, (Vec<Device>, Meeti
     Ok((first, (others, meeting)))
 }
 
-/// Sees that there is something to do for each device.
+/// Sees that there is something to do for each device, and that no GPU waits for itself.
 fn check_shares(config: &RenderRunConfig, devices: &[DeviceChoice]) -> Result<(), Misuse> {
     let (batch, n) = (config.stage_two.batch, devices.len());
-    match batch < n {
-        true => Err(Misuse(format!(
-            "stage_two.batch: {n} devices cannot share {batch} records"
-        ))),
-        false => Ok(()),
+    if batch < n {
+        let text = format!("stage_two.batch: {n} devices cannot share {batch} records");
+        return Err(Misuse(text));
+    }
+    let earlier = |at: usize| &devices[..at];
+    let mut all = devices.iter().enumerate();
+    let twice =
+        all.find(|(at, device)| **device != DeviceChoice::Cpu && earlier(*at).contains(device));
+    match twice {
+        Some((_, device)) => Err(Misuse(format!("device {device} is named twice"))),
+        None => Ok(()),
     }
 }
 

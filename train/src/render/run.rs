@@ -33,6 +33,7 @@ use crate::adam::Adam;
 use crate::checkpoints::Checkpoints;
 use crate::log::{Log, Screen};
 use crate::materialize::materialize;
+use crate::run_folder::trained_on;
 use crate::schedule::{Budget, Clock, WarmupLinear};
 
 /// Where the checkpoints of a run are.
@@ -261,7 +262,7 @@ fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Resul
     let header = |kind| Header {
         kind,
         licence: "that of the pictures it was trained on".into(),
-        source: format!("trained on {}", config.tokens.display()),
+        source: trained_on(&config.tokens),
         notes: None,
     };
     let renderer: &Renderer = &task.renderer;

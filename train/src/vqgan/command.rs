@@ -74,6 +74,9 @@ impl LpipsArgs {
         if self.download {
             perceptual::download(folder)?;
         }
+        if let Some(file) = perceptual::missing(folder) {
+            anyhow::bail!("there is no {}; --download fetches it", file.display());
+        }
         let found = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
         Ok(Some(found))
     }

@@ -12,6 +12,7 @@ use nuwa_model::checkpoint::{self, Header, Precision};
 use super::painter::Painter;
 use super::training::Training;
 use crate::checkpoints::Checkpoint;
+use crate::run_folder::trained_on;
 
 const OPTIMIZER: &str = "optimizer.bpk";
 const ADVERSARY: &str = "adversary.bpk";
@@ -103,7 +104,7 @@ impl<P: Painter> Training<'_, P> {
         let header = Header {
             kind: P::KIND,
             licence: "that of the pictures it was trained on".into(),
-            source: format!("trained on {}", self.job.data.display()),
+            source: trained_on(self.job.data),
             notes: None,
         };
         let folder = self.job.run.join(P::KIND.name());

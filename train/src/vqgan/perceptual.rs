@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::module::Module;
@@ -52,11 +52,7 @@ impl PerceptualDistance {
     /// When a file is not there or cannot be read, or a tensor is missing, extra, misshapen or not
     /// finite.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
-        let files = published().map(|(name, _)| {
-            let published = folder.join(name);
-            let safe = published.with_extension("safetensors");
-            if safe.is_file() { safe } else { published }
-        });
+        let files = published().map(|(name, _)| file(folder, name));
         let empty = LpipsConfig::new().with_normalize(false).init(device);
         let elsewhere = |name: &str| name.starts_with(CLASSIFIER);
         let network = import::module(empty, &files, &NAMES, elsewhere)?;
@@ -72,6 +68,19 @@ impl PerceptualDistance {
     pub fn between(&self, x: Tensor<4>, y: Tensor<4>) -> Tensor<1> {
         self.network.forward_no_reduction(x, y)
     }
+}
+
+/// Gives the place of a file, whichever ending it has.
+fn file(folder: &Path, name: &str) -> PathBuf {
+    let published = folder.join(name);
+    let safe = published.with_extension("safetensors");
+    if safe.is_file() { safe } else { published }
+}
+
+/// Names the first file that is not there, if one is missing.
+pub fn missing(folder: &Path) -> Option<PathBuf> {
+    let mut files = published().into_iter().map(|(name, _)| file(folder, name));
+    files.find(|file| !file.is_file())
 }
 
 /// Names and addresses of the two files.

@@ -103,6 +103,8 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
         ("--set stage_one.bacth=1", 2, "did you mean \"batch\"?"),
         ("--set stage_one.log_every=0", 2, "at least 1"),
         ("--set stage_one.log_every=3", 2, "whole lines of the log"),
+        ("--lpips @in", 1, "vgg16-397923af.pth; --download"),
+        ("--download", 2, "--lpips"),
     ] {
         place.refused(&format!("{words} {more}"), code, why);
     }
