@@ -215,3 +215,22 @@ fn captions_are_painted_and_read_back_from_the_pixels() {
     plain.refused(words, 2, "without captions");
     place.refused(&format!("{words} --prompt lake"), 2, "synthetic");
 }
+
+/// What ships with captions paints water where they speak of a lake; by chance it would in every other
+/// picture.
+#[test]
+fn the_shipped_landscapes_have_the_water_of_their_captions() {
+    let place = Place::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscapes");
+    let words = "--device cpu --count 12 --size 96x64 --json";
+    let lines = place.done(&format!("captions --model {model} {words}"));
+    let right = |attribute: &str| -> u64 {
+        let mut lines = lines
+            .lines()
+            .map(|line| -> Value { serde_json::from_str(line).expect("a JSON object") });
+        let found = lines.find(|line| line["attribute"] == attribute);
+        let found = found.expect("it is counted");
+        found["right"].as_u64().expect("a number")
+    };
+    assert!(right("water") >= 10, "{lines}");
+}

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
-use nuwa_model::patch::Route;
-use nuwa_model::render::TokenGrid;
+use nuwa_model::patch::{Route, Step};
+use nuwa_model::render::{Ncp, PatchCache, TokenGrid};
 
 /// Which tokens a P-NAR pass hides: `[b, m]` for each position of the route, in written order.
 pub type Masks = Vec<Vec<bool>>;
@@ -26,6 +26,11 @@ pub struct RenderBatch {
     pub text: Option<Text>,
     /// Hidden tokens, for P-NAR.
     pub masks: Option<Masks>,
+    /// Whether patches see no others.
+    ///
+    /// ours: what the color of a sky is, the patches around tell as well as the caption, but for the
+    /// first tokens of a picture; those alone are too little to learn from.
+    pub alone: bool,
 }
 
 /// Texts of a batch.
@@ -47,6 +52,7 @@ impl RenderBatch {
             route,
             text: None,
             masks: None,
+            alone: false,
         }
     }
 
@@ -63,6 +69,18 @@ impl RenderBatch {
         }
         let starts = (0..b).step_by(most);
         starts.map(|at| self.part(at..(at + most).min(b))).collect()
+    }
+
+    /// Gives what of a pool a patch sees.
+    pub(super) fn context<'a>(
+        &self,
+        pool: &'a Ncp<PatchCache>,
+        step: &Step,
+    ) -> Vec<&'a PatchCache> {
+        match self.alone {
+            true => Vec::new(),
+            false => pool.select(step),
+        }
     }
 
     /// Gives some of the pictures.
@@ -83,6 +101,7 @@ impl RenderBatch {
             route: self.route.clone(),
             text: self.text.as_ref().map(|text| text.part(pictures.clone())),
             masks: masks.map(|masks| masks.iter().map(hidden).collect()),
+            alone: self.alone,
         }
     }
 

@@ -59,6 +59,10 @@ pub struct RenderTrainingConfig {
     pub caption_dropout: f64,
     /// ours: share of the tokens that the renderer sees wrong, against drift; 0 is the papers'.
     pub corruption: f64,
+    /// ours: share of the batches whose patches see no others, so that captions tell what else the
+    /// patches around would; 0 is the papers'.
+    #[serde(default)]
+    pub context_dropout: f64,
     /// ours: share of the updates in which every batch has the same order of patches; 0 is the
     /// papers'. A small renderer finds the row above in one order, where four at once hide it.
     #[serde(default)]
@@ -135,6 +139,7 @@ impl RenderRunConfig {
                 average: 0.999,
                 caption_dropout: if spec.text.is_some() { 0.1 } else { 0.0 },
                 corruption: 0.0,
+                context_dropout: 0.0,
                 one_order_until: 0.0,
                 know_codes: tiny,
                 checkpoint_every: 500,
@@ -179,6 +184,7 @@ impl RenderRunConfig {
                     stage.average,
                     stage.caption_dropout,
                     stage.corruption,
+                    stage.context_dropout,
                     stage.one_order_until,
                     stage.warmup,
                 ]

@@ -262,6 +262,7 @@ mod tests {
             seed: 4,
             caption_dropout: 0.0,
             corruption: 0.0,
+            context_dropout: 0.0,
             one_order_batches: 6,
             nothing: None,
             device: Device::flex(),

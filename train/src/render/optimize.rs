@@ -66,7 +66,7 @@ pub(super) fn with_others(
             let item = PatchItem {
                 batch: part,
                 position,
-                context: pool.select(step),
+                context: part.context(pool, step),
             };
             let (output, loss) = task.forward(&item);
             pool.add(position, output.cache);

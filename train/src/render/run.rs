@@ -251,6 +251,7 @@ fn source(
         seed: config.seed,
         caption_dropout: stage.caption_dropout,
         corruption: stage.corruption,
+        context_dropout: stage.context_dropout,
         one_order_batches: (stage.one_order_until * batches) as u64,
         nothing,
         device: device.clone(),

@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub(super) caption_dropout: f64,
     /// Share of the seen tokens that are wrong.
     pub(super) corruption: f64,
+    /// Share of the batches whose patches see no others.
+    pub(super) context_dropout: f64,
     /// Batches that have one order of patches, before those that have any of the four.
     pub(super) one_order_batches: u64,
     /// The text of nothing, for captions that are missing or left out; none if there are no texts.
@@ -60,6 +62,7 @@ impl Source {
         Self {
             caption_dropout: 0.0,
             corruption: 0.0,
+            context_dropout: 0.0,
             one_order_batches: 0,
             ..self
         }
@@ -96,6 +99,7 @@ impl Source {
             route: Arc::new(route),
             text,
             masks,
+            alone: rng.random_bool(self.context_dropout),
         })
     }
 

@@ -185,7 +185,7 @@ impl RenderTask {
             let item = PatchItem {
                 batch,
                 position,
-                context: pool.select(step),
+                context: batch.context(&pool, step),
             };
             let (output, loss) = self.forward(&item);
             pool.add(position, output.cache);

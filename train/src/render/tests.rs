@@ -167,3 +167,20 @@ fn the_strategy_keeps_to_its_budget() {
     let (found, expected) = (losses(&result.model), losses(&by_hand.model().valid()));
     assert_eq!(found.into_data(), expected.into_data());
 }
+
+/// Patches that are alone are rendered as if they were the first.
+#[test]
+fn patches_alone_see_no_others() {
+    let task = learner(Decoding::Ar, 1).model().valid();
+    let losses = |alone: bool| -> Vec<f32> {
+        let batch = RenderBatch {
+            alone,
+            ..toy(Decoding::Ar)
+        };
+        let output = burn::train::InferenceStep::step(&task, batch);
+        output.loss.into_data().try_to_vec().expect("numbers")
+    };
+    let (among, alone) = (losses(false), losses(true));
+    assert_eq!(among[0], alone[0]);
+    assert_ne!(among[1], alone[1]);
+}
