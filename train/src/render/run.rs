@@ -117,7 +117,9 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let log = Log::open(job.run, place.updates)?;
     let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
     // What is left, in epochs of Burn's learner, which are stretches between two checkpoints.
-    let stretches = stage.updates.div_ceil(n_patches).div_ceil(stretch) - place.batches / stretch;
+    // None, if somebody has lowered the number of updates below those made.
+    let stretches = stage.updates.div_ceil(n_patches).div_ceil(stretch);
+    let stretches = stretches.saturating_sub(place.batches / stretch);
     let loader = Arc::new(Loader::new(
         source(config, job.run, job.store, n_patches, job.device)?,
         stretch,

@@ -12,6 +12,7 @@ use burn_train::metric::vision::LpipsNet::Vgg;
 use burn_train::metric::vision::{
     Lpips, LpipsConfig, get_backbone_weights_url, get_lpips_weights_url,
 };
+use nuwa_data::pending::PendingFile;
 use nuwa_model::error::Error;
 use nuwa_model::import;
 
@@ -113,13 +114,11 @@ pub fn download(folder: &Path) -> anyhow::Result<()> {
 
 async fn fetch(url: &str, path: &Path) -> anyhow::Result<()> {
     let mut response = reqwest::get(url).await?.error_for_status()?;
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let mut file = PendingFile::create(path)?;
     while let Some(chunk) = response.chunk().await? {
         file.write_all(&chunk)?;
     }
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    Ok(file.commit()?)
 }
 
 #[cfg(test)]
