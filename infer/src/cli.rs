@@ -21,6 +21,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use clap::FromArgMatches;
+use nuwa_model::device;
 use nuwa_model::render::Decoding;
 
 use self::args::{Cli, Command, Common};
@@ -60,6 +61,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::CopyDistance(args) => measure::copy_distance(&args),
         Command::Captions(args) => captions::captions(&args),
     };
+    device::settle();
     match done {
         Ok(()) => 0,
         Err(error) => {

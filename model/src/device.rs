@@ -10,6 +10,10 @@ use self::found::{BackendKind, Found, cpu_devices, found_devices, listing, part_
 use burn::tensor::Device;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+/// Every device that was opened, for [`settle`].
+static OPENED: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 
 /// The device a user asked for: `auto`, `cpu`, `wgpu`, `wgpu:N`, `cuda` or `cuda:N`.
 ///
@@ -133,7 +137,14 @@ impl DeviceChoice {
         let mut refusal = None;
         for index in self.candidates(&found) {
             match start(&found[index]) {
-                Ok(()) => return Ok(found[index].device.clone()),
+                Ok(()) => {
+                    let device = &found[index].device;
+                    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !opened.contains(device) {
+                        opened.push(device.clone());
+                    }
+                    return Ok(device.clone());
+                }
                 Err(cause) => refusal = Some(cause),
             }
         }
@@ -189,6 +200,19 @@ impl DeviceChoice {
                 .collect(),
             Self::Cuda(None) => pick(BackendKind::Cuda, false).take(1).collect(),
         }
+    }
+}
+
+/// Waits until every opened device has done what this thread gave it.
+///
+/// The last thing a program does. What nobody waits for, such as an update of weights that were
+/// already written, may still be at work on a driver's own threads, and a driver that compiles there
+/// (Mesa's software rasterizer) crashes when the process ends under it.
+pub fn settle() {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    for device in opened.iter() {
+        // The work itself has been judged where its results were read.
+        let _ = device.sync();
     }
 }
 

@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn::train::Learner;
 use nuwa_infer::engine;
+use nuwa_model::device::settle;
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule, TokenSize};
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, Session, TokenGrid, Transfer};
@@ -77,6 +78,8 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
         ControlFlow::Continue(())
     });
     assert_eq!(tokens.codes(), CODES);
+    drop((session, learner));
+    settle();
 }
 
 #[test]
@@ -139,4 +142,5 @@ fn smoke_vqgan_decodes_as_on_the_cpu() {
         there.iter().any(|x| x.abs() > 0.05),
         "a decode that says something"
     );
+    settle();
 }

@@ -117,6 +117,7 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
         Command::Config(args) => config::run(&args),
         Command::Curve(args) => curve::run(&args),
     };
+    device::settle();
     match done {
         Ok(()) => 0,
         Err(error) => {
