@@ -9,12 +9,14 @@ use burn::tensor::Device;
 use clap::Args;
 use nuwa_data::store::TokenStore;
 use nuwa_model::checkpoint;
+use nuwa_model::clip::{ClipText, ClipTextConfig};
 use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
+use nuwa_model::render::{Renderer, RendererConfig};
 use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::config::RenderRunConfig;
-use super::run::{RenderJob, RenderOutcome};
+use super::run::{RENDERER, RenderJob, RenderOutcome, TEXT};
 use super::team::Meeting;
 use crate::cli::Misuse;
 use crate::log::Screen;
@@ -50,6 +52,9 @@ pub struct RenderArgs {
     /// tiny, base or large.
     #[arg(long, default_value = "tiny", requires = "tokens")]
     size: Size,
+    /// Begin with the weights of this run, such as one on smaller pictures; the architecture is theirs.
+    #[arg(long, value_name = "RUN", requires = "tokens")]
+    init_from: Option<PathBuf>,
     /// TOML with what shall differ from the preset.
     #[arg(long, value_name = "FILE", requires = "tokens")]
     config: Option<PathBuf>,
@@ -154,19 +159,28 @@ fn begin(
     let tokens = fs::canonicalize(tokens).with_context(|| tokens.display().to_string())?;
     let (spec, n) = (store.spec(), store.n_records());
     anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
+    let first = args.init_from.as_deref().map(First::find).transpose()?;
     let lay = |patch| {
         let store = (spec, n);
         let mut defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
         defaults.valid.clone_from(&valid);
+        if let Some(first) = &first {
+            first.put_into(&mut defaults);
+        }
         lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)
     };
     // The defaults count updates in patches, and what is laid over them may give these another size.
-    let patch = lay(None)?.renderer.patch;
+    let patch = lay(first.as_ref().map(|first| first.renderer.patch))?
+        .renderer
+        .patch;
     let mut config = lay(Some(patch))?;
     if let Some(tower) = &config.tower {
         config.renderer.d_text = Some(tower.hidden_size);
     }
     config.renderer.n_codes = vqgan_config(&vqgan)?.n_codes;
+    if first.is_some_and(|first| !first.is_that_of(&config)) {
+        return Err(Misuse("the architecture is that of --init-from".into()).into());
+    }
     if let Some(problem) = config.problem(spec) {
         return Err(Misuse(problem).into());
     }
@@ -187,6 +201,45 @@ fn begin(
     // The config comes last: a folder that has one is a run with all it needs.
     write_config(&args.run, &config)?;
     Ok((config, store))
+}
+
+/// Weights that a run begins with.
+struct First {
+    run: PathBuf,
+    renderer: RendererConfig,
+    tower: Option<ClipTextConfig>,
+}
+
+impl First {
+    /// Looks at the weights of a run.
+    fn find(run: &Path) -> anyhow::Result<Self> {
+        let run = fs::canonicalize(run).with_context(|| run.display().to_string())?;
+        let device = DeviceChoice::Cpu.open()?;
+        let (_, renderer, _) = checkpoint::load::<Renderer>(&run.join(RENDERER), &device)?;
+        let text = run.join(TEXT);
+        let tower = match text.exists() {
+            true => Some(checkpoint::load::<ClipText>(&text, &device)?.1),
+            false => None,
+        };
+        Ok(Self {
+            run,
+            renderer,
+            tower,
+        })
+    }
+
+    fn put_into(&self, config: &mut RenderRunConfig) {
+        config.init_from = Some(self.run.clone());
+        config.renderer = self.renderer.clone();
+        // Without a tower that learns, the store has its states, or there are no captions.
+        if config.tower.is_some() {
+            config.tower.clone_from(&self.tower);
+        }
+    }
+
+    fn is_that_of(&self, config: &RenderRunConfig) -> bool {
+        config.renderer == self.renderer && (config.tower.is_none() || config.tower == self.tower)
+    }
 }
 
 /// Opens held-out records; they must be like those of the store.

@@ -24,6 +24,9 @@ pub struct RenderRunConfig {
     /// Folder of a store of held-out records that tell at each checkpoint how well it goes.
     #[serde(default)]
     pub valid: Option<PathBuf>,
+    /// Folder of the weights that it begins with: `renderer`, and `text` if the tower learns.
+    #[serde(default)]
+    pub init_from: Option<PathBuf>,
     /// The renderer.
     pub renderer: RendererConfig,
     /// The text tower that learns with it, if the store has token ids.
@@ -125,6 +128,7 @@ impl RenderRunConfig {
             seed: 0,
             tokens: tokens.to_owned(),
             valid: None,
+            init_from: None,
             renderer,
             tower,
             stage_two: RenderTrainingConfig {

@@ -39,6 +39,12 @@ use crate::schedule::{Budget, Clock, WarmupLinear};
 /// Where the checkpoints of a run are.
 const CHECKPOINTS: &str = "checkpoints";
 
+/// Where its renderer is.
+pub(super) const RENDERER: &str = "renderer";
+
+/// Where its text tower is.
+pub(super) const TEXT: &str = "text";
+
 /// What a training is about.
 #[derive(Debug)]
 pub struct RenderJob<'a> {
@@ -202,21 +208,45 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
     let (config, stage) = (job.config, &job.config.stage_two);
     job.device.seed(config.seed);
     let device = config.training_device(job.device);
-    let mut renderer = materialize(config.renderer.init(&device));
-    if stage.know_codes {
-        let (vqgan, _, _) = checkpoint::load::<Vqgan>(&job.run.join("vqgan"), job.device)?;
-        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
-    }
-    let tower = config
-        .tower
-        .as_ref()
-        .map(|tower| materialize(tower.init(&device)));
+    let (renderer, tower) = match &config.init_from {
+        Some(first) => begun(config, first, &device)?,
+        None => fresh(config, job, &device)?,
+    };
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing)
         .with_text(tower)
         .with_clip((stage.clip > 0.0).then_some(stage.clip))
         .with_part((stage.part > 0).then_some(stage.part));
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     Ok(Learner::new(task, Adam::default().init(), schedule))
+}
+
+/// Draws the first weights.
+fn fresh(
+    config: &RenderRunConfig,
+    job: &RenderJob,
+    device: &Device,
+) -> anyhow::Result<(Renderer, Option<ClipText>)> {
+    let mut renderer = materialize(config.renderer.init(device));
+    if config.stage_two.know_codes {
+        let (vqgan, _, _) = checkpoint::load::<Vqgan>(&job.run.join("vqgan"), job.device)?;
+        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
+    }
+    let tower = config.tower.as_ref();
+    Ok((renderer, tower.map(|tower| materialize(tower.init(device)))))
+}
+
+/// Takes the first weights from another run.
+fn begun(
+    config: &RenderRunConfig,
+    first: &Path,
+    device: &Device,
+) -> anyhow::Result<(Renderer, Option<ClipText>)> {
+    let (renderer, _, _) = checkpoint::load(&first.join(RENDERER), device)?;
+    let tower = match &config.tower {
+        Some(_) => Some(checkpoint::load(&first.join(TEXT), device)?.0),
+        None => None,
+    };
+    Ok((renderer, tower))
 }
 
 fn source(
@@ -237,7 +267,7 @@ fn source(
             ))
         }
         Some(TextSpec::States { .. }) => {
-            let folder = run.join("text");
+            let folder = run.join(TEXT);
             let (tower, _, _) = checkpoint::load::<ClipText>(&folder, device)?;
             let states = tower.forward(ClipTokenizer::new().batch(&[""], device));
             let states = states.into_data().convert::<f32>().try_to_vec();
@@ -269,7 +299,7 @@ fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Resul
         notes: None,
     };
     let renderer: &Renderer = &task.renderer;
-    let (precision, folder) = (Precision::Half, run.join("renderer"));
+    let (precision, folder) = (Precision::Half, run.join(RENDERER));
     checkpoint::save(
         renderer,
         &header(Kind::Renderer),
@@ -278,7 +308,7 @@ fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Resul
         &folder,
     )?;
     if let (Some(tower), Some(architecture)) = (&task.text, &config.tower) {
-        let folder = run.join("text");
+        let folder = run.join(TEXT);
         checkpoint::save(
             tower,
             &header(Kind::ClipText),

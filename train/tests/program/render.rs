@@ -154,6 +154,35 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
     let (_, renderer, _) =
         checkpoint::load::<Renderer>(&place.path("run-2/renderer"), &device).expect("a renderer");
     assert_eq!(renderer.d_text, Some(tower.hidden_size));
+    begins_with(&place, "run-2");
+}
+
+/// Begins a run with the weights of another one, and leaves them as they are.
+fn begins_with(place: &Place, first: &str) {
+    let words = format!(
+        "render @next --tokens @told --vqgan @run --init-from @{first} --device cpu \
+        --set stage_two.updates=4 --set stage_two.batch=2 --set stage_two.peak_rate=1e-12 \
+        --set stage_two.average=0"
+    );
+    let other = words.replace("@next", "@other") + " --set renderer.n_layers=2";
+    place.refused(&other, 2, "the architecture is that of --init-from");
+    let weights = |run: &str| {
+        let device = Device::flex();
+        let run = place.path(run);
+        let renderer = checkpoint::load::<Renderer>(&run.join("renderer"), &device);
+        let tower = checkpoint::load::<ClipText>(&run.join("text"), &device);
+        (
+            checkpoint::fingerprint(&renderer.expect("a renderer").0),
+            checkpoint::fingerprint(&tower.expect("a tower").0),
+        )
+    };
+    place.done(&words);
+    assert_eq!(weights("next"), weights(first));
+    // Killed before its first checkpoint, a run begins with them once more.
+    fs::remove_dir_all(place.path("next/checkpoints")).expect("removed");
+    fs::remove_dir_all(place.path("next/renderer")).expect("removed");
+    place.done("render @next --device cpu");
+    assert_eq!(weights("next"), weights(first));
 }
 
 #[test]
