@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Tensor, TensorData};
 use nuwa_data::image::reflect;
 use nuwa_data::spool::Spool;
 use nuwa_data::{DataError, Picture};
 use nuwa_model::render::TokenGrid;
-use nuwa_model::vqgan::tiled::{Band, Sweep, Window};
+use nuwa_model::vqgan::tiled::{Band, Bands, Sweep, Window};
 
 use crate::film;
 use crate::given::Given;
@@ -18,84 +20,129 @@ use crate::task::Layout;
 /// Side of the squares in which the rim of what is given is looked for, in pixels.
 const TILE_PX: usize = 32;
 
-/// Decodes the tokens of a picture, or of a film frame after frame, into a spool. Memory does not grow with the long side of the
-/// picture, except for frames that are guided by the one before. What is not painted yet is black.
+/// A painting on its way to pixels. Columns of it (rows, where it is higher than wide) are decoded while
+/// others are still painted, as soon as nothing they depend on is missing. Memory does not grow with the
+/// long side, except for frames that are guided by the one before.
 ///
 /// Given pixels come back bit for bit. Within `blend` tokens of them the painting is shifted
 /// towards them: by the difference between what was given and its own round trip, mirrored at the
 /// border and fading out.
-///
-/// # Errors
-/// When the spool cannot be written or read.
-pub fn decode(
-    run: &ModelRun,
-    tokens: &TokenGrid,
-    layout: &Layout,
-    given: Option<&Given>,
+#[derive(Debug)]
+pub struct Development<'a> {
+    run: &'a ModelRun,
+    layout: Layout,
+    given: Option<Arc<Given>>,
     blend: usize,
-    spool: &Spool,
-) -> Result<(), DataError> {
-    let stride = run.vqgan_config.stride();
-    let rim_px = blend * stride;
-    let first = film::frame(tokens, 0);
-    decode_windows(run, &first, layout, given, rim_px, spool)?;
-    blacken(&first, layout, stride, 0, spool)?;
-    if let Some(given) = given {
-        if rim_px > 0 {
-            fade(layout, given, rim_px as isize, spool)?;
+    spool: Spool,
+    first: Decoding,
+    spent: Duration,
+}
+
+impl<'a> Development<'a> {
+    /// Begins with nothing; the pixels go to `spool`.
+    pub fn new(
+        run: &'a ModelRun,
+        layout: Layout,
+        given: Option<Arc<Given>>,
+        blend: usize,
+        spool: Spool,
+    ) -> Self {
+        let first = Decoding::new(run, &layout);
+        Self {
+            run,
+            layout,
+            given,
+            blend,
+            spool,
+            first,
+            spent: Duration::ZERO,
         }
-        given.restore(spool)?;
     }
-    for frame in 1..layout.frames {
-        let tokens = film::frame(tokens, frame);
-        match &run.pg_vqgan {
-            Some(guided) => film::decode_after(run, guided, &tokens, layout, frame, spool)?,
-            None => {
-                let paste = |x, y, part: Picture| spool.paste(frame, x, y, &part);
-                each_band(run, &tokens, layout, |_| true, paste)?;
+
+    /// Decodes what can be decoded of the first frame, except its last part: that waits for
+    /// [`finish`](Self::finish), when painting holds no memory any more. `codes` are the frame's tokens,
+    /// row by row.
+    ///
+    /// # Errors
+    /// When the spool cannot be written.
+    pub fn advance(&mut self, codes: &[i32]) -> Result<(), DataError> {
+        let started = Instant::now();
+        let known = self.first.known(codes);
+        let decoded = self.decode_first(codes, known);
+        self.spent += started.elapsed();
+        decoded
+    }
+
+    /// Gives the time that was spent on it while it was painted.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    /// Decodes the rest of a picture, or of a film frame after frame. What is not painted is black.
+    ///
+    /// # Errors
+    /// When the spool cannot be written or read.
+    pub fn finish(mut self, tokens: &TokenGrid) -> Result<Spool, DataError> {
+        let (run, layout) = (self.run, self.layout);
+        let stride = run.vqgan_config.stride();
+        let first = film::frame(tokens, 0);
+        self.decode_first(first.codes(), usize::MAX)?;
+        let Self {
+            given,
+            blend,
+            spool,
+            ..
+        } = self;
+        blacken(&first, &layout, stride, 0, &spool)?;
+        if let Some(given) = given {
+            if blend > 0 {
+                fade(&layout, &given, (blend * stride) as isize, &spool)?;
             }
+            given.restore(&spool)?;
         }
-        blacken(&tokens, layout, stride, frame, spool)?;
+        for frame in 1..layout.frames {
+            let tokens = film::frame(tokens, frame);
+            match &run.pg_vqgan {
+                Some(guided) => film::decode_after(run, guided, &tokens, &layout, frame, &spool)?,
+                None => {
+                    let paste = |x, y, part: Picture| spool.paste(frame, x, y, &part);
+                    let mut decoding = Decoding::new(run, &layout);
+                    decoding.run_to(usize::MAX, run, tokens.codes(), &layout, |_| true, paste)?;
+                }
+            }
+            blacken(&tokens, &layout, stride, frame, &spool)?;
+        }
+        Ok(spool)
     }
-    Ok(())
+
+    fn decode_first(&mut self, codes: &[i32], known: usize) -> Result<(), DataError> {
+        let (layout, spool) = (self.layout, &self.spool);
+        let near = (2 * self.blend * self.run.vqgan_config.stride()) as isize;
+        // What is given whole is put back, so it need not be decoded, except for its rim.
+        let wanted = |[x, y]: [Range<isize>; 2]| {
+            let inside = |range: Range<isize>, side: usize| {
+                (range.start - near).max(0)..(range.end + near).min(side as isize)
+            };
+            let (x, y) = (inside(x, layout.size.w), inside(y, layout.size.h));
+            let given = self.given.as_ref();
+            !given.is_some_and(|given| given.covers(&x, &y))
+        };
+        let paste = |x, y, part: Picture| spool.paste(0, x, y, &part);
+        let first = &mut self.first;
+        first.run_to(known, self.run, codes, &layout, wanted, paste)
+    }
 }
 
 /// Decodes the tokens to a picture in memory.
 pub fn picture(run: &ModelRun, tokens: &TokenGrid, layout: &Layout) -> Picture {
     let mut picture = Picture::filled(layout.size.w, layout.size.h, [0; 3]);
-    let Ok(()) = each_band(
-        run,
-        tokens,
-        layout,
-        |_| true,
-        |x, y, part| {
-            picture.paste(&part, x, y);
-            Ok::<_, Infallible>(())
-        },
-    );
-    picture
-}
-
-fn decode_windows(
-    run: &ModelRun,
-    tokens: &TokenGrid,
-    layout: &Layout,
-    given: Option<&Given>,
-    rim_px: usize,
-    spool: &Spool,
-) -> Result<(), DataError> {
-    let near = 2 * rim_px as isize;
-    // What is given whole is put back, so it need not be decoded, except for its rim.
-    let wanted = |[x, y]: [Range<isize>; 2]| {
-        let inside = |range: Range<isize>, side: usize| {
-            (range.start - near).max(0)..(range.end + near).min(side as isize)
-        };
-        let (x, y) = (inside(x, layout.size.w), inside(y, layout.size.h));
-        !given.is_some_and(|given| given.covers(&x, &y))
+    let paste = |x, y, part: Picture| {
+        picture.paste(&part, x, y);
+        Ok::<_, Infallible>(())
     };
-    each_band(run, tokens, layout, wanted, |x, y, part| {
-        spool.paste(0, x, y, &part)
-    })
+    let mut decoding = Decoding::new(run, layout);
+    let Ok(()) = decoding.run_to(usize::MAX, run, tokens.codes(), layout, |_| true, paste);
+    picture
 }
 
 /// Paints every token of a frame that is not known black.
@@ -128,47 +175,94 @@ fn blacken(
     Ok(())
 }
 
-/// Hands over finished parts of the result, with their places. `wanted` is asked for columns and
-/// rows of pixels whether they are looked at.
-fn each_band<E>(
-    run: &ModelRun,
-    tokens: &TokenGrid,
-    layout: &Layout,
-    wanted: impl Fn([Range<isize>; 2]) -> bool,
-    mut push: impl FnMut(usize, usize, Picture) -> Result<(), E>,
-) -> Result<(), E> {
-    let size = tokens.size();
-    let device = run.vqgan.quantize.embedding.weight.device();
-    let read = |window: &Window| {
-        let [h, w] = window.size;
-        let code = |at: usize| {
-            let place = |from: usize, at: usize, side: usize| {
-                reflect((from + at) as isize - RIM as isize, side)
-            };
-            let row = place(window.start[0], at / w, size.h);
-            let column = place(window.start[1], at % w, size.w);
-            tokens.codes()[row * size.w + column].max(0)
+/// One frame that is decoded along its long side.
+#[derive(Debug)]
+struct Decoding {
+    bands: Bands,
+    sweep: Sweep,
+    /// Rows and columns of tokens.
+    size: [usize; 2],
+    /// Rows or columns from the first on that were all known when last looked at.
+    n_known: usize,
+}
+
+impl Decoding {
+    fn new(run: &ModelRun, layout: &Layout) -> Self {
+        // Bands along the short side: memory grows with that one only.
+        let sweep = if layout.size.w >= layout.size.h {
+            Sweep::Right
+        } else {
+            Sweep::Down
         };
-        let codes: Vec<i32> = (0..h * w).map(code).collect();
-        Tensor::from_data(TensorData::new(codes, [1, h, w]), &device)
-    };
-    let stride = run.vqgan_config.stride();
-    let origin = [layout.margin.y, layout.margin.x].map(|margin| (RIM * stride + margin) as isize);
-    let pixels = |tokens: &Range<usize>, origin: isize| {
-        (tokens.start * stride) as isize - origin..(tokens.end * stride) as isize - origin
-    };
-    let wanted = |[rows, columns]: [Range<usize>; 2]| {
-        wanted([pixels(&columns, origin[1]), pixels(&rows, origin[0])])
-    };
-    // Bands along the short side: memory grows with that one only.
-    let sweep = if layout.size.w >= layout.size.h {
-        Sweep::Right
-    } else {
-        Sweep::Down
-    };
-    let whole = [size.h + 2 * RIM, size.w + 2 * RIM];
-    run.vqgan
-        .decode_bands(whole, read, &run.tiling, sweep, wanted, |band| {
+        let size = [layout.tokens().h, layout.tokens().w];
+        let whole = size.map(|side| side + 2 * RIM);
+        Self {
+            bands: run.vqgan.decoding(whole, &run.tiling, sweep),
+            sweep,
+            size,
+            n_known: 0,
+        }
+    }
+
+    /// Tells up to which place along the sweep, rim included, there is nothing unknown.
+    fn known(&mut self, codes: &[i32]) -> usize {
+        let [h, w] = self.size;
+        let (length, across, step_along, step_across) = match self.sweep {
+            Sweep::Right => (w, h, 1, w),
+            Sweep::Down => (h, w, w, 1),
+        };
+        let is_known = |line: usize| {
+            let code = |at: usize| codes[line * step_along + at * step_across];
+            (0..across).all(|at| code(at) != TokenGrid::UNKNOWN)
+        };
+        while self.n_known < length && is_known(self.n_known) {
+            self.n_known += 1;
+        }
+        // The rim before the first tokens mirrors them; that behind the last ones is not there yet.
+        match self.n_known {
+            n if n >= RIM => n + RIM,
+            _ => 0,
+        }
+    }
+
+    /// Hands over finished parts of the result, with their places, as far as they depend on nothing
+    /// behind `known`. `wanted` is asked for columns and rows of pixels whether they are looked at.
+    fn run_to<E>(
+        &mut self,
+        known: usize,
+        run: &ModelRun,
+        codes: &[i32],
+        layout: &Layout,
+        wanted: impl Fn([Range<isize>; 2]) -> bool,
+        mut push: impl FnMut(usize, usize, Picture) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let size = self.size;
+        let device = run.device();
+        let read = |window: &Window| {
+            let [h, w] = window.size;
+            let code = |at: usize| {
+                let place = |axis: usize, at: usize| {
+                    let at = window.start[axis] + at;
+                    reflect(at as isize - RIM as isize, size[axis])
+                };
+                codes[place(0, at / w) * size[1] + place(1, at % w)].max(0)
+            };
+            let codes: Vec<i32> = (0..h * w).map(code).collect();
+            Tensor::from_data(TensorData::new(codes, [1, h, w]), device)
+        };
+        let stride = run.vqgan_config.stride();
+        let origin =
+            [layout.margin.y, layout.margin.x].map(|margin| (RIM * stride + margin) as isize);
+        let pixels = |tokens: &Range<usize>, origin: isize| {
+            (tokens.start * stride) as isize - origin..(tokens.end * stride) as isize - origin
+        };
+        let wanted = |[rows, columns]: [Range<usize>; 2]| {
+            wanted([pixels(&columns, origin[1]), pixels(&rows, origin[0])])
+        };
+        while self.bands.needs().is_some_and(|needs| needs <= known) {
+            let Some(band) = run.vqgan.decode_band(&mut self.bands, read, wanted) else {
+                break;
+            };
             let inside = |axis: usize, side: usize| {
                 let start = band.start[axis] as isize - origin[axis];
                 let end = start + band.size[axis] as isize;
@@ -176,15 +270,17 @@ fn each_band<E>(
             };
             let (rows, columns) = (inside(0, layout.size.h), inside(1, layout.size.w));
             if rows.is_empty() || columns.is_empty() {
-                return Ok(());
+                continue;
             }
             let (x, y) = (columns.start as usize, rows.start as usize);
             let in_band = |range: Range<isize>, axis: usize| {
                 let shift = origin[axis] - band.start[axis] as isize;
                 (range.start + shift) as usize..(range.end + shift) as usize
             };
-            push(x, y, cut(&band, in_band(rows, 0), in_band(columns, 1)))
-        })
+            push(x, y, cut(&band, in_band(rows, 0), in_band(columns, 1)))?;
+        }
+        Ok(())
+    }
 }
 
 /// Cuts a rectangle out of a band and rounds it to bytes.
@@ -289,3 +385,6 @@ fn steps_within(rim: isize) -> Vec<(isize, isize)> {
     steps.sort_by_key(far);
     steps
 }
+
+#[cfg(test)]
+mod tests;

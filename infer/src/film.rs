@@ -70,7 +70,7 @@ pub(crate) fn decode_after(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use burn::tensor::Device;
     use nuwa_model::checkpoint::{self, Header, Kind, Precision};
     use nuwa_model::patch::Extent;
@@ -78,7 +78,7 @@ mod tests {
     use nuwa_model::vqgan::VqganConfig;
 
     use super::*;
-    use crate::canvas;
+    use crate::canvas::Development;
     use crate::task::PointPx;
 
     const PATCH: TokenSize = TokenSize { f: 1, h: 4, w: 4 };
@@ -95,7 +95,7 @@ mod tests {
     }
 
     /// A run of fresh weights; its guide is silent.
-    fn run() -> ModelRun {
+    pub(crate) fn run() -> ModelRun {
         let renderer = RendererConfig {
             decoding: Decoding::Ar,
             d_model: 64,
@@ -136,12 +136,12 @@ mod tests {
         guided.guide = fresh.guide;
     }
 
-    fn layout(run: &ModelRun, size: SizePx, at: PointPx, frames: usize) -> Layout {
+    pub(crate) fn layout(run: &ModelRun, size: SizePx, at: PointPx, frames: usize) -> Layout {
         let layout = Layout::new(size, at, run.scale()).expect("a layout");
         layout.with_frames(frames).expect("a film")
     }
 
-    fn scattered(size: TokenSize) -> Vec<i32> {
+    pub(crate) fn scattered(size: TokenSize) -> Vec<i32> {
         (0..size.count() as i32).map(|n| n * n % 13).collect()
     }
 
@@ -150,7 +150,8 @@ mod tests {
         let SizePx { w, h } = layout.size;
         let spool = Spool::create(folder.path(), w, h, layout.frames).expect("a spool");
         let tokens = TokenGrid::new(1, layout.tokens(), codes);
-        canvas::decode(run, &tokens, layout, None, 0, &spool).expect("decoded");
+        let development = Development::new(run, *layout, None, 0, spool);
+        let spool = development.finish(&tokens).expect("decoded");
         let frames = 0..layout.frames;
         frames
             .map(|frame| spool.crop(frame, 0, 0, w, h).expect("read"))

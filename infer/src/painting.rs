@@ -37,7 +37,7 @@ pub struct Painting {
     /// The tokens so far.
     pub tokens: TokenGrid,
     /// What was given.
-    pub given: Option<Given>,
+    pub given: Option<Arc<Given>>,
     /// Patches that were already painted.
     pub n_found: usize,
     /// What was wrong behind them in the file.
@@ -71,7 +71,7 @@ impl Painting {
             layout,
             route: Arc::new(route),
             tokens,
-            given,
+            given: given.map(Arc::new),
             n_found: 0,
             damage: None,
             file,
@@ -168,7 +168,7 @@ impl Painting {
             given = given.map(|given| given.without(*region));
         }
         Ok(Self {
-            given,
+            given: given.map(Arc::new),
             header,
             layout,
             route: Arc::new(route),

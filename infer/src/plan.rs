@@ -112,8 +112,8 @@ impl Plan {
         let stride = networks.vqgan.stride();
         let tiling = way.tiling;
         let whole = rimmed([tokens.size().h, tokens.size().w]);
-        let decoded = Windows::new(&tiling, whole);
-        let encoded = given.map(|size| Windows::new(&tiling, rimmed(in_tokens(size, stride))));
+        let decoded = Windows::new(&tiling, whole, usize::from(whole[1] >= whole[0]));
+        let encoded = given.map(|size| Windows::new(&tiling, rimmed(in_tokens(size, stride)), 0));
         // Frames after the first are decoded whole where they are guided: frame and guide.
         let guided = match networks.is_guided && layout.frames > 1 {
             true => 2 * networks.window_bytes(whole),
@@ -123,11 +123,14 @@ impl Plan {
         let widest = waves.iter().max().copied().unwrap_or(0);
         let together =
             |windows: &Windows| networks.window_bytes(windows.size) * windows.n_together as u64;
+        let pool = networks.cache_bytes(way.pool) * schedule.peak_pool() as u64;
+        // A long picture is decoded while it is painted.
+        let beside = if decoded.n_stretches > 1 { pool } else { 0 };
         let device = DeviceBytes {
             weights: networks.weight_bytes(),
-            pool: networks.cache_bytes(way.pool) * schedule.peak_pool() as u64,
+            pool,
             wave: networks.patch_bytes(longest.unwrap_or(0)) * widest as u64,
-            windows: together(&decoded)
+            windows: (together(&decoded) + beside)
                 .max(encoded.as_ref().map_or(0, together))
                 .max(guided),
         };

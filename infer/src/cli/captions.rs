@@ -12,7 +12,7 @@ use super::events::{self, Event};
 use super::outputs::Outputs;
 use super::paint::{begin, request};
 use super::{Misuse, load};
-use crate::canvas;
+use crate::canvas::Development;
 use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
 use crate::task::TaskKind;
@@ -123,7 +123,8 @@ fn paint(
 fn decode(run: &ModelRun, painting: &Painting) -> anyhow::Result<Vec<Picture>> {
     let (layout, size) = (&painting.layout, painting.layout.size);
     let spool = Spool::create(&std::env::temp_dir(), size.w, size.h, layout.frames)?;
-    canvas::decode(run, &painting.tokens, layout, None, 0, &spool)?;
+    let development = Development::new(run, *layout, None, 0, spool);
+    let spool = development.finish(&painting.tokens)?;
     let frame = |frame| Ok(spool.crop(frame, 0, 0, size.w, size.h)?);
     (0..layout.frames).map(frame).collect()
 }

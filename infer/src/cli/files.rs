@@ -9,7 +9,7 @@ use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
 use super::fill::fill;
 use super::means::{self, Subject};
-use super::outputs::{Outputs, is_token_file, say_paths, write};
+use super::outputs::{Outputs, develop, is_token_file, say_paths, write};
 use super::{Misuse, film, load, quality};
 use crate::model_run::ModelRun;
 use crate::painting::Painting;
@@ -37,13 +37,9 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
     if open > 0 {
         eprintln!("{open} patches are not painted yet and come out black");
     }
-    write(
-        &run,
-        &painting,
-        &outputs.pixels,
-        args.blend as usize,
-        args.common.is_quiet(),
-    )?;
+    let development = develop(&run, &painting, &outputs.pixels, args.blend as usize)?;
+    let quiet = args.common.is_quiet();
+    write(&painting, development, &outputs.pixels, quiet)?;
     say_paths(None, &outputs.pixels, &args.common);
     events::say_done(&args.common);
     Ok(())
@@ -74,14 +70,24 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut edited = [Painting::edit(&run, &args.file, args.region, seed, file)?];
     let files: Vec<_> = file.into_iter().collect();
-    fill(&run, &mut edited, &files, &plan, &args.means, &args.common)?;
-    write(
+    let mut developments = [develop(
         &run,
         &edited[0],
         &outputs.pixels,
         args.blend as usize,
-        args.common.is_quiet(),
+    )?];
+    let way = (&plan, &args.means);
+    fill(
+        &run,
+        &mut edited,
+        &mut developments,
+        &files,
+        way,
+        &args.common,
     )?;
+    let [development] = developments;
+    let quiet = args.common.is_quiet();
+    write(&edited[0], development, &outputs.pixels, quiet)?;
     say_paths(file, &outputs.pixels, &args.common);
     events::say_done(&args.common);
     Ok(())

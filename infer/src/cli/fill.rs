@@ -1,6 +1,8 @@
 //! Painting what is open, watched.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
 use nuwa_model::device;
 use nuwa_model::render::PoolKind;
@@ -9,19 +11,20 @@ use super::args::{Common, Means};
 use super::events;
 use super::preview::Preview;
 use super::progress::Watch;
+use crate::canvas::Development;
 use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
 use crate::plan::Plan;
 use crate::token_file::Damage;
 
-/// Paints what is open.
+/// Paints what is open, and develops it meanwhile.
 #[expect(clippy::print_stderr, reason = "this is the log")]
 pub(super) fn fill(
     run: &ModelRun,
     paintings: &mut [Painting],
+    developments: &mut [Option<Development>],
     files: &[&Path],
-    plan: &Plan,
-    means: &Means,
+    (plan, means): (&Plan, &Means),
     common: &Common,
 ) -> anyhow::Result<()> {
     for painting in paintings.iter() {
@@ -37,8 +40,29 @@ pub(super) fn fill(
     let preview = shows.then(|| Preview::new(run)).flatten();
     let mut watch = Watch::start(paintings, common, preview);
     let way = plan.way();
-    painting::fill(run, paintings, &way, |progress| watch.see(&progress))?;
+    let mut failed = None;
+    painting::fill(run, paintings, &way, |progress| {
+        let started = Instant::now();
+        let pictures = progress
+            .tokens
+            .codes()
+            .chunks(progress.tokens.size().count());
+        let mut wanted = developments.iter_mut().zip(pictures);
+        let developed = wanted.try_for_each(|(development, codes)| match development {
+            Some(development) => development.advance(codes),
+            None => Ok(()),
+        });
+        if let Err(error) = developed {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        watch.set_aside(started.elapsed());
+        watch.see(&progress)
+    })?;
     let (written, seconds) = watch.finish();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     let open: usize = paintings.iter().map(Painting::n_open).sum();
     if open > 0 {
         let left = format!("stopped with {open} patches to go");

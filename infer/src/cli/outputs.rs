@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::Misuse;
 use super::args::Common;
 use super::events::{self, Event};
-use crate::canvas;
+use crate::canvas::Development;
 use crate::model_run::ModelRun;
 use crate::painting::Painting;
 use crate::task::SizePx;
@@ -92,30 +92,36 @@ pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common
     }
 }
 
-/// Decodes a painting and writes it to every path.
-#[expect(clippy::print_stderr, reason = "this is the log")]
-pub(super) fn write(
-    run: &ModelRun,
+/// Makes room for the pixels of a painting, if any are wanted.
+pub(super) fn develop<'a>(
+    run: &'a ModelRun,
     painting: &Painting,
     paths: &[PathBuf],
     blend: usize,
+) -> anyhow::Result<Option<Development<'a>>> {
+    let Some(first) = paths.first() else {
+        return Ok(None);
+    };
+    let (layout, given) = (painting.layout, painting.given.clone());
+    let SizePx { w, h } = layout.size;
+    let spool = Spool::create(folder_of(first), w, h, layout.frames)?;
+    let development = Development::new(run, layout, given, blend, spool);
+    Ok(Some(development))
+}
+
+/// Decodes what is left of a painting and writes it to every path.
+#[expect(clippy::print_stderr, reason = "this is the log")]
+pub(super) fn write(
+    painting: &Painting,
+    development: Option<Development>,
+    paths: &[PathBuf],
     quiet: bool,
 ) -> anyhow::Result<()> {
-    let Some(first) = paths.first() else {
+    let Some(development) = development else {
         return Ok(());
     };
-    let start = Instant::now();
-    let size = painting.layout.size;
-    let spool = Spool::create(folder_of(first), size.w, size.h, painting.layout.frames)?;
-    let given = painting.given.as_ref();
-    canvas::decode(
-        run,
-        &painting.tokens,
-        &painting.layout,
-        given,
-        blend,
-        &spool,
-    )?;
+    let (before, start) = (development.spent(), Instant::now());
+    let spool = development.finish(&painting.tokens)?;
     let options = out::Options {
         description: Some(painting.header.description()),
         ..out::Options::default()
@@ -126,7 +132,7 @@ pub(super) fn write(
     if !quiet {
         eprintln!(
             "decoded and written in {:.1} s",
-            start.elapsed().as_secs_f64()
+            (before + start.elapsed()).as_secs_f64()
         );
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::args::{Brush, Common, OutpaintArgs, PaintArgs};
 use super::events;
 use super::fill::fill;
 use super::means::{self, Subject};
-use super::outputs::{GivenFile, Outputs, say_paths, write};
+use super::outputs::{GivenFile, Outputs, develop, say_paths, write};
 use super::{Misuse, film, load};
 use crate::given::Given;
 use crate::model_run::ModelRun;
@@ -196,15 +196,15 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
         .iter()
         .filter_map(|outputs| outputs.tokens.as_deref())
         .collect();
-    fill(&run, &mut paintings, &files, &plan, &brush.means, common)?;
-    for (painting, outputs) in paintings.iter().zip(&outputs) {
-        write(
-            &run,
-            painting,
-            &outputs.pixels,
-            brush.blend as usize,
-            common.is_quiet(),
-        )?;
+    let blend = brush.blend as usize;
+    let begun = paintings.iter().zip(&outputs);
+    let begun = begun.map(|(painting, outputs)| develop(&run, painting, &outputs.pixels, blend));
+    let mut developments = begun.collect::<Result<Vec<_>, _>>()?;
+    let way = (&plan, &brush.means);
+    fill(&run, &mut paintings, &mut developments, &files, way, common)?;
+    let painted = paintings.iter().zip(developments);
+    for ((painting, development), outputs) in painted.zip(&outputs) {
+        write(painting, development, &outputs.pixels, common.is_quiet())?;
         say_paths(outputs.tokens.as_deref(), &outputs.pixels, common);
     }
     events::say_done(common);

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use nuwa_model::device;
@@ -23,6 +23,8 @@ pub(super) struct Watch {
     n_written: usize,
     tokens_per_patch: usize,
     start: Instant,
+    /// Time since then that was not spent on painting.
+    aside: Duration,
     preview: Option<Preview>,
 }
 
@@ -46,6 +48,7 @@ impl Watch {
             n_written: 0,
             tokens_per_patch: paintings[0].header.model.patch.count(),
             start: Instant::now(),
+            aside: Duration::ZERO,
             preview,
         }
     }
@@ -54,7 +57,7 @@ impl Watch {
     pub(super) fn see(&mut self, progress: &Progress) -> ControlFlow<()> {
         self.n_written += progress.n_written;
         self.bar.set_position(self.n_written as u64);
-        let rate = self.n_tokens() as f64 / self.start.elapsed().as_secs_f64();
+        let rate = self.n_tokens() as f64 / self.seconds();
         let (&Progress { level, pool, .. }, rss_bytes) = (progress, device::resident_bytes());
         let memory = rss_bytes.map_or(String::new(), |bytes| format!(", {}", BinaryBytes(bytes)));
         let message = format!("level {level}, {pool} caches, {rate:.0} tokens/s{memory}");
@@ -84,7 +87,16 @@ impl Watch {
     /// Ends watching; gives the tokens written and the seconds it took.
     pub(super) fn finish(self) -> (usize, f64) {
         self.bar.finish_and_clear();
-        (self.n_tokens(), self.start.elapsed().as_secs_f64())
+        (self.n_tokens(), self.seconds())
+    }
+
+    /// Leaves out time that was spent on something else.
+    pub(super) fn set_aside(&mut self, time: Duration) {
+        self.aside += time;
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.start.elapsed() - self.aside).as_secs_f64()
     }
 
     fn n_tokens(&self) -> usize {

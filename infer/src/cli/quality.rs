@@ -9,7 +9,7 @@ use nuwa_model::vqgan::tiled::Tiling;
 
 use super::args::{Common, InfoArgs};
 use super::{Misuse, load};
-use crate::canvas;
+use crate::canvas::Development;
 use crate::painting::{self, Painting};
 use crate::request::Header;
 use crate::seams::{Borders, SeamMeter, Seams};
@@ -63,9 +63,11 @@ pub(super) fn of_tokens(args: &InfoArgs, painting: &Painting) -> anyhow::Result<
     };
     let run = load(&common, None)?;
     painting.check_vqgan(path, &run)?;
-    let (layout, given) = (&painting.layout, painting.given.as_ref());
+    let (layout, given) = (&painting.layout, &painting.given);
     let spool = Spool::create(folder_of(path), layout.size.w, layout.size.h, 1)?;
-    canvas::decode(&run, &painting.tokens, layout, given, 1, &spool)?;
+    let development = Development::new(&run, *layout, given.clone(), 1, spool);
+    let spool = development.finish(&painting.tokens)?;
+    let given = given.as_ref();
     let is_given = |PointPx { x, y }: PointPx| {
         given.is_some_and(|given| given.pixel(x as isize, y as isize).is_some())
     };

@@ -47,7 +47,10 @@ impl Painting {
             layout: old.layout,
             route: Arc::new(route),
             tokens,
-            given: old.given.map(|given| given.without(region)),
+            given: old.given.map(|given| {
+                let given = Arc::unwrap_or_clone(given);
+                Arc::new(given.without(region))
+            }),
             n_found: 0,
             damage: None,
             file,

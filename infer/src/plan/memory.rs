@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-/// Bytes on the device. Weights stay; the pool and a wave are gone when windows are decoded.
+/// Bytes on the device. Weights stay; a wave is gone when windows are decoded, and the pool, too, unless
+/// the picture is decoded while it is painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeviceBytes {
     /// Both networks, and the layouts that a session copies: projections of queries, keys and
@@ -12,7 +13,7 @@ pub struct DeviceBytes {
     pub pool: u64,
     /// What the largest batch of patches computes with.
     pub wave: u64,
-    /// What the windows of decoding that are computed together take.
+    /// What the windows of decoding that are computed together take, with the pool if it is still there.
     pub windows: u64,
 }
 

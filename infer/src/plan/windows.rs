@@ -16,10 +16,13 @@ pub(super) struct Windows {
     n: usize,
     /// Those computed at once for their statistics.
     pub(super) n_together: usize,
+    /// How often that is.
+    pub(super) n_stretches: usize,
 }
 
 impl Windows {
-    pub(super) fn new(tiling: &Tiling, size: [usize; 2]) -> Self {
+    /// Gives the windows of a sweep along an axis.
+    pub(super) fn new(tiling: &Tiling, size: [usize; 2], along: usize) -> Self {
         let tiling = tiling.fitted(size);
         let spans = size.map(|side| tiling.spans(side));
         let around = 2 * (tiling.blend + tiling.margin);
@@ -36,6 +39,7 @@ impl Windows {
             size: [side(0), side(1)],
             n,
             n_together,
+            n_stretches: tiling.stretches(size[along]).len(),
         }
     }
 
@@ -43,7 +47,7 @@ impl Windows {
     pub(super) fn n_passes(&self) -> usize {
         match self.n {
             1 => 1,
-            n => n + self.n_together,
+            n => n + self.n_stretches * self.n_together,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod band;
+mod bands;
 mod blocks;
 mod decoder;
 mod encoder;

@@ -43,6 +43,21 @@ impl Moments {
         self.count = total;
     }
 
+    /// Gives moments between these and others.
+    pub(super) fn mixed(&self, other: &Self, share: f64) -> Self {
+        let between = |a: f64, b: f64| a + share * (b - a);
+        let variance = |moments: &Self, squares: f64| squares / moments.count;
+        let groups = self.groups.iter().zip(&other.groups);
+        let groups = groups.map(|(&(mean, squares), &(their_mean, their_squares))| {
+            let variance = between(variance(self, squares), variance(other, their_squares));
+            (between(mean, their_mean), variance)
+        });
+        Self {
+            count: 1.0,
+            groups: groups.collect(),
+        }
+    }
+
     /// Gives the slope and shift of each channel that normalize with these moments.
     fn line(&self, norm: &GroupNorm) -> Line {
         let (gamma, beta) = affine(norm);

@@ -1,11 +1,11 @@
-//! Tests of the whole room: configuration, tokens, guide, windows.
+//! Tests of the whole room: configuration, tokens, guide; windows in a part of their own.
 
-use std::convert::Infallible;
+mod windows;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor, s};
 
-use super::tiled::{Band, Statistics, Sweep, Tiling, Window};
+use super::tiled::Window;
 use super::*;
 
 /// Counted by hand from the released architecture.
@@ -179,82 +179,6 @@ fn a_clip_is_decoded_frame_after_frame() {
 }
 
 /// The network with every attention silenced, whose reach is finite.
-fn without_attention(mut vqgan: Vqgan) -> Vqgan {
-    vqgan.encoder.silence_attention();
-    vqgan.decoder.silence_attention();
-    vqgan
-}
-
-fn exact(margin: usize) -> Tiling {
-    Tiling {
-        window: 4,
-        blend: 1,
-        margin,
-        statistics: Statistics::Exact,
-        whole: 0,
-    }
-}
-
-#[test]
-fn exact_windows_are_the_whole_picture_where_there_is_no_attention() {
-    let vqgan = without_attention(network(&config()));
-    let (h, w) = (5, 23);
-    let codes = codes(&vqgan, h, w, 0);
-    let whole = values(vqgan.decode(codes.clone()));
-    let reach = vqgan.decoder.reach();
-    let tiled = vqgan.decode_tiled(codes.clone(), &exact(reach));
-    assert!(
-        furthest(&tiled.values, &whole) < 2e-4,
-        "{}",
-        furthest(&tiled.values, &whole)
-    );
-    // The test would not notice missing margins or moments if they did not matter.
-    let short = vqgan.decode_tiled(codes.clone(), &exact(1));
-    assert!(furthest(&short.values, &whole) > 2e-3);
-    let own = Tiling {
-        statistics: Statistics::PerWindow,
-        ..exact(reach)
-    };
-    assert!(furthest(&vqgan.decode_tiled(codes, &own).values, &whole) > 2e-3);
-}
-
-#[test]
-fn exact_windows_give_the_codes_of_the_whole_picture() {
-    let vqgan = without_attention(network(&config()));
-    let (h, w) = (9, 17);
-    let picture = pixels(h * 4, w * 4);
-    let tiling = exact(vqgan.encoder.reach());
-    let read = |window: &tiled::Window| {
-        let rows = window.start[0] * 4..(window.start[0] + window.size[0]) * 4;
-        let columns = window.start[1] * 4..(window.start[1] + window.size[1]) * 4;
-        Ok::<_, Infallible>(picture.clone().slice(s![.., .., rows, columns]))
-    };
-    let Ok(codes) = vqgan.encode_tiled([h, w], &tiling, read);
-    let whole = vqgan.encode(picture.clone());
-    let n_different = codes.not_equal(whole).int().sum().into_scalar::<i32>();
-    assert_eq!(n_different, 0);
-}
-
-#[test]
-fn small_pictures_are_one_window_and_larger_ones_are_not() {
-    let vqgan = network(&config());
-    let tiling = |whole| Tiling {
-        statistics: Statistics::Sampled(2),
-        whole,
-        ..exact(2)
-    };
-    let codes = codes(&vqgan, 7, 9, 0);
-    let whole = values(vqgan.decode(codes.clone()));
-    let small = vqgan.decode_tiled(codes.clone(), &tiling(63));
-    assert_eq!(small.values, whole);
-    let large = vqgan.decode_tiled(codes, &tiling(62));
-    assert!(furthest(&large.values, &whole) > 1e-3);
-    for stride in [1, 2, 4, 8, 16] {
-        let tiling = Tiling::of_stride(stride);
-        let largest = tiling.fitted([1, tiling.whole]);
-        assert_eq!(largest.spans(tiling.whole).len(), 1, "stride {stride}");
-    }
-}
 
 #[test]
 fn costs_count_like_squared_distances() {
@@ -274,128 +198,4 @@ fn costs_count_like_squared_distances() {
     };
     assert_eq!(quantizer.nearest(latent.clone()).into_scalar::<i32>(), 5);
     assert_eq!((chosen(0.0), chosen(2.3), chosen(2.5)), (5, 5, 6));
-}
-
-#[test]
-fn one_window_is_the_whole_picture() {
-    let vqgan = network(&config());
-    let codes = codes(&vqgan, 4, 3, 0);
-    let whole = values(vqgan.decode(codes.clone()));
-    for statistics in [Statistics::PerWindow, Statistics::Sampled(4)] {
-        let tiling = Tiling {
-            statistics,
-            ..exact(2)
-        };
-        assert_eq!(vqgan.decode_tiled(codes.clone(), &tiling).values, whole);
-    }
-}
-
-#[test]
-fn bands_come_in_order_and_make_up_the_picture() {
-    let vqgan = network(&config());
-    let codes = codes(&vqgan, 7, 11, 0);
-    let tiling = Tiling {
-        window: 4,
-        blend: 1,
-        margin: 1,
-        statistics: Statistics::PerWindow,
-        whole: 0,
-    };
-    let whole = vqgan.decode_tiled(codes.clone(), &tiling);
-    assert_eq!(whole.size, [28, 44]);
-    for (sweep, axis) in [(Sweep::Down, 0), (Sweep::Right, 1)] {
-        let mut seen = 0;
-        let mut check = |band: Band| {
-            assert_eq!(band.start[axis], seen);
-            assert_eq!(band.size[1 - axis], whole.size[1 - axis]);
-            seen += band.size[axis];
-            for channel in 0..3 {
-                for row in 0..band.size[0] {
-                    let from = (channel * band.size[0] + row) * band.size[1];
-                    let at = (channel * 28 + band.start[0] + row) * 44 + band.start[1];
-                    let (a, b) = (&band.values[from..], &whole.values[at..]);
-                    assert!(furthest(&a[..band.size[1]], &b[..band.size[1]]) < 1e-6);
-                }
-            }
-            Ok::<_, Infallible>(())
-        };
-        let Ok(()) = vqgan.decode_bands(
-            size(&codes),
-            cut(&codes),
-            &tiling,
-            sweep,
-            |_| true,
-            &mut check,
-        );
-        assert_eq!(seen, whole.size[axis]);
-    }
-}
-
-#[test]
-fn an_error_of_the_reader_of_bands_ends_the_decoding() {
-    let vqgan = network(&config());
-    let tiling = Tiling {
-        window: 2,
-        blend: 0,
-        margin: 1,
-        statistics: Statistics::PerWindow,
-        whole: 0,
-    };
-    let mut n_bands = 0;
-    let (codes, all) = (codes(&vqgan, 6, 2, 0), |_| true);
-    let full = vqgan.decode_bands(size(&codes), cut(&codes), &tiling, Sweep::Down, all, |_| {
-        n_bands += 1;
-        if n_bands == 2 {
-            Err("disk full")
-        } else {
-            Ok(())
-        }
-    });
-    assert_eq!((full, n_bands), (Err("disk full"), 2));
-}
-
-#[test]
-fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
-    let vqgan = network(&config());
-    let codes = codes(&vqgan, 14, 15, 0);
-    let tiling = Tiling {
-        window: 4,
-        blend: 1,
-        margin: 1,
-        statistics: Statistics::Sampled(4),
-        whole: 0,
-    };
-    let whole = vqgan.decode_tiled(codes.clone(), &tiling);
-    let (rows, columns) = (2..12, 2..13);
-    let n_left_out = std::cell::Cell::new(0);
-    let wanted = |[r, c]: [std::ops::Range<usize>; 2]| {
-        let inside = rows.start <= r.start
-            && r.end <= rows.end
-            && columns.start <= c.start
-            && c.end <= columns.end;
-        n_left_out.set(n_left_out.get() + usize::from(inside));
-        !inside
-    };
-    let mut n_rows = 0;
-    let check = |band: Band| {
-        let [h, w] = band.size;
-        for (at, value) in band.values.iter().enumerate() {
-            let (channel, row, column) = (at / (h * w), band.start[0] + at / w % h, at % w);
-            if !(rows.contains(&(row / 4)) && columns.contains(&(column / 4))) {
-                let expected = whole.values[(channel * 56 + row) * 60 + column];
-                assert!((value - expected).abs() < 1e-6, "{row} {column}");
-            }
-        }
-        n_rows += h;
-        Ok::<_, Infallible>(())
-    };
-    let Ok(()) = vqgan.decode_bands(
-        size(&codes),
-        cut(&codes),
-        &tiling,
-        Sweep::Down,
-        wanted,
-        check,
-    );
-    assert_eq!((n_rows, n_left_out.get()), (56, 4));
 }

@@ -13,20 +13,12 @@ use std::ops::Range;
 use burn::tensor::{Int, Tensor, s};
 
 pub use super::band::Band;
+pub use super::bands::{Bands, Sweep};
 pub use super::tiling::{Statistics, Tiling, Window};
 
 use super::blocks::conv2d;
-use super::moments::{Moments, Norms};
+use super::moments::Norms;
 use super::{Decoder, Encoder, Vqgan};
-
-/// The axis along which finished bands come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweep {
-    /// Bands of whole rows, from the top; memory grows with the width.
-    Down,
-    /// Bands of whole columns, from the left; memory grows with the height.
-    Right,
-}
 
 impl Vqgan {
     /// Gives the picture of a grid of codes in bands, as they are finished.
@@ -47,15 +39,36 @@ impl Vqgan {
         tiling: &Tiling,
         sweep: Sweep,
         wanted: impl Fn([Range<usize>; 2]) -> bool,
-        emit: impl FnMut(Band) -> Result<(), E>,
+        mut emit: impl FnMut(Band) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut bands = self.decoding(size, tiling, sweep);
+        while let Some(band) = self.decode_band(&mut bands, &read, &wanted) {
+            emit(band)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a decoding of which the codes come little by little.
+    pub fn decoding(&self, size: [usize; 2], tiling: &Tiling, sweep: Sweep) -> Bands {
+        Bands::new(tiling, size, [3, self.stride()], sweep)
+    }
+
+    /// Gives the next band of a decoding, as [`decode_bands`](Self::decode_bands) does, or nothing
+    /// after the last. The codes up to what it [needs](Bands::needs) are read.
+    pub fn decode_band(
+        &self,
+        bands: &mut Bands,
+        read: impl Fn(&Window) -> Tensor<3, Int>,
+        wanted: impl Fn([Range<usize>; 2]) -> bool,
+    ) -> Option<Band> {
         let pass = |windows: &[Window], norms: &mut Norms<'_>| {
             let codes = Tensor::cat(windows.iter().map(&read).collect(), 0);
             let features = conv2d(&self.post_quant_conv, self.quantize.lookup(codes));
             let last = self.decoder.pass(features, None, norms);
             Ok(last.map(|last| conv2d(&self.decoder.conv_out, last)))
         };
-        tiling.run(size, [3, self.stride()], sweep, wanted, pass, emit)
+        let Ok(band) = bands.next::<Infallible>(wanted, pass);
+        band
     }
 
     /// Gives the whole picture of a grid of codes.
@@ -97,24 +110,17 @@ impl Vqgan {
         let device = self.quantize.embedding.weight.device();
         let [_, code_dim] = self.quantize.embedding.weight.dims();
         let mut codes = Vec::new();
-        let pass = |windows: &[Window], norms: &mut Norms<'_>| {
+        let mut pass = |windows: &[Window], norms: &mut Norms<'_>| {
             let pixels = windows.iter().map(&mut read).collect::<Result<_, E>>()?;
             let features = self.encoder.pass(Tensor::cat(pixels, 0), norms);
             Ok(features.map(|features| conv2d(&self.quant_conv, features)))
         };
-        tiling.run(
-            size,
-            [code_dim, 1],
-            Sweep::Down,
-            |_| true,
-            pass,
-            |band| {
-                let [h, w] = band.size;
-                let latents = Tensor::<1>::from_floats(band.values.as_slice(), &device);
-                codes.push(self.nearest(latents.reshape([1, -1, h as i32, w as i32])));
-                Ok(())
-            },
-        )?;
+        let mut bands = Bands::new(tiling, size, [code_dim, 1], Sweep::Down);
+        while let Some(band) = bands.next(|_| true, &mut pass)? {
+            let [h, w] = band.size;
+            let latents = Tensor::<1>::from_floats(band.values.as_slice(), &device);
+            codes.push(self.nearest(latents.reshape([1, -1, h as i32, w as i32])));
+        }
         Ok(Tensor::cat(codes, 1))
     }
 
@@ -175,88 +181,4 @@ impl Encoder {
         let pixels = 1 + (0..levels).map(at_level).sum::<usize>();
         5 + pixels.div_ceil(1 << (levels - 1))
     }
-}
-
-impl Tiling {
-    /// Sweeps the windows of a token grid: as often as the statistics need, then once for the
-    /// result, which comes in bands of `scale` values per token and axis, `channels` deep.
-    fn run<E>(
-        &self,
-        size: [usize; 2],
-        [channels, scale]: [usize; 2],
-        sweep: Sweep,
-        wanted: impl Fn([Range<usize>; 2]) -> bool,
-        mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
-        mut emit: impl FnMut(Band) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let tiling = self.fitted(size);
-        let moments = tiling.moments(size, &mut pass)?;
-        let [along, across] = match sweep {
-            Sweep::Down => [0, 1],
-            Sweep::Right => [1, 0],
-        };
-        let (spans, across_spans) = (tiling.spans(size[along]), tiling.spans(size[across]));
-        let mut carried: Option<Band> = None;
-        for (n, span) in spans.iter().enumerate() {
-            let is_last = n + 1 == spans.len();
-            let blend = if is_last { 0 } else { tiling.blend };
-            let mut reach = [0..size[0] * scale, 0..size[1] * scale];
-            let start = carried.as_ref().map_or(0, |band| band.start[along]);
-            reach[along] = start..(span.end + blend) * scale;
-            let mut band = Band::of(&reach, channels, carried.as_ref());
-            for other in &across_spans {
-                let mut cores = [span.clone(), other.clone()];
-                cores.swap(0, along);
-                if !wanted([0, 1].map(|axis| tiling.seen(size[axis], &cores[axis]))) {
-                    continue;
-                }
-                let window = tiling.window_of(size, &cores);
-                let tile = pass(&[window], &mut Norms::given(&moments))?;
-                let tile = on_host(tile.expect("given moments end no pass"));
-                let weights = [0, 1].map(|axis| tiling.fade(size[axis], &cores[axis], scale));
-                band.blend(&tile, &window.scaled(scale), &weights);
-            }
-            let end = (span.end - blend) * scale;
-            let (done, rest) = band.split(along, end);
-            emit(done)?;
-            carried = Some(rest);
-        }
-        Ok(())
-    }
-
-    /// Gives the moments that all windows share.
-    fn moments<E>(
-        &self,
-        size: [usize; 2],
-        mut pass: impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
-    ) -> Result<Vec<Moments>, E> {
-        let windows = self.windows(size);
-        let mut known = Vec::new();
-        match self.statistics {
-            Statistics::PerWindow => {}
-            // One window is the whole picture.
-            _ if windows.len() == 1 => {}
-            Statistics::Sampled(count) => {
-                let samples = self.samples(size, count);
-                let cores = samples.iter().map(|window| window.core).collect();
-                pass(&samples, &mut Norms::joint(cores, &mut known))?;
-            }
-            Statistics::Exact => loop {
-                let mut found = Vec::new();
-                for window in &windows {
-                    let mut norms = Norms::next(&known, window.core, &mut found);
-                    if pass(std::slice::from_ref(window), &mut norms)?.is_some() {
-                        return Ok(known);
-                    }
-                }
-                known.append(&mut found);
-            },
-        }
-        Ok(known)
-    }
-}
-
-fn on_host(values: Tensor<4>) -> Vec<f32> {
-    let data = values.into_data().convert_dtype(burn::tensor::DType::F32);
-    data.try_into_vec().expect("converted to f32")
 }

@@ -9,8 +9,8 @@ use super::moments::Core;
 pub enum Statistics {
     /// From themselves: one pass; windows of unlike content differ in color and contrast.
     PerWindow,
-    /// From at most this many windows spread over the picture, as if they were all of it: two passes,
-    /// the first over those windows together.
+    /// From at most this many windows spread over a [stretch](Tiling::stretch) of the picture, as if
+    /// they were all of it: two passes, the first over those windows together.
     Sampled(usize),
     /// From the whole picture: one pass per normalization, each up to that one.
     Exact,
@@ -30,6 +30,10 @@ pub struct Tiling {
     pub statistics: Statistics,
     /// Tokens up to which the picture is one window.
     pub whole: usize,
+    /// Along how many windows of the long side a picture has moments of its own, if they are sampled;
+    /// between the middles of two stretches they pass from one to the other. What is longer may so be
+    /// decoded before all of it is known, and be night at one end and day at the other.
+    pub stretch: usize,
 }
 
 impl Default for Tiling {
@@ -41,6 +45,7 @@ impl Default for Tiling {
             margin: 3,
             statistics: Statistics::Sampled(8),
             whole: 0,
+            stretch: Self::STRETCH,
         }
     }
 }
@@ -59,6 +64,9 @@ impl Tiling {
     /// Tokens beyond which what a window does not see cannot be seen in it either, as good as.
     pub const MARGIN: usize = 6;
 
+    /// 8192 pixels by windows of 256.
+    const STRETCH: usize = 32;
+
     /// Gives windows of 256 pixels, what one-shot VQGANs are trained on, or of 16 tokens where that
     /// is more, which are computed with margins wide enough that no seam is seen. Pictures no larger
     /// than the windows that are sampled together are computed at once: that takes no more memory,
@@ -74,6 +82,7 @@ impl Tiling {
             margin,
             statistics: Statistics::Sampled(SAMPLED),
             whole: MOST_ATTENDED.min(SAMPLED * (window + 2 * (blend + margin)).pow(2)),
+            stretch: Self::STRETCH,
         }
     }
 
@@ -129,6 +138,20 @@ impl Tiling {
         (0..parts)
             .map(|n| n * length / parts..(n + 1) * length / parts)
             .collect()
+    }
+
+    /// Cuts a length into the parts that have moments of their own.
+    pub fn stretches(&self, length: usize) -> Vec<Range<usize>> {
+        let spans = self.spans(length);
+        let parts = match self.statistics {
+            Statistics::Sampled(_) => spans.len().div_ceil(self.stretch.max(1)),
+            Statistics::PerWindow | Statistics::Exact => 1,
+        };
+        let place = |n: usize| match n {
+            0 => 0,
+            n => spans[n * spans.len() / parts - 1].end,
+        };
+        (0..parts).map(|n| place(n)..place(n + 1)).collect()
     }
 
     pub(super) fn windows(&self, size: [usize; 2]) -> Vec<Window> {
