@@ -133,6 +133,16 @@ impl<'a> Development<'a> {
     }
 }
 
+/// Gives the way along which a picture is decoded: in bands along the short side, so that memory grows
+/// with that one only.
+pub fn sweep(layout: &Layout) -> Sweep {
+    if layout.size.w >= layout.size.h {
+        Sweep::Right
+    } else {
+        Sweep::Down
+    }
+}
+
 /// Decodes the tokens to a picture in memory.
 pub fn picture(run: &ModelRun, tokens: &TokenGrid, layout: &Layout) -> Picture {
     let mut picture = Picture::filled(layout.size.w, layout.size.h, [0; 3]);
@@ -188,12 +198,7 @@ struct Decoding {
 
 impl Decoding {
     fn new(run: &ModelRun, layout: &Layout) -> Self {
-        // Bands along the short side: memory grows with that one only.
-        let sweep = if layout.size.w >= layout.size.h {
-            Sweep::Right
-        } else {
-            Sweep::Down
-        };
+        let sweep = sweep(layout);
         let size = [layout.tokens().h, layout.tokens().w];
         let whole = size.map(|side| side + 2 * RIM);
         Self {

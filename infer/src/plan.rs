@@ -11,7 +11,7 @@ mod windows;
 
 use nuwa_model::patch::{ContextEntry, GridSize, Route, Schedule, Step, Wave};
 use nuwa_model::render::{PoolKind, TokenGrid};
-use nuwa_model::vqgan::tiled::Tiling;
+use nuwa_model::vqgan::tiled::{Sweep, Tiling};
 use serde::Serialize;
 
 pub use self::amount::Bytes;
@@ -19,6 +19,7 @@ pub use self::fit::{FitError, Free, fit};
 pub use self::memory::{DeviceBytes, DiskBytes, HostBytes};
 pub use self::networks::Networks;
 use self::windows::{Windows, rimmed};
+use crate::canvas::sweep;
 use crate::pace::Pace;
 use crate::painting::schedule;
 use crate::task::{Layout, RouteKind, SizePx, TaskError};
@@ -112,8 +113,9 @@ impl Plan {
         let stride = networks.vqgan.stride();
         let tiling = way.tiling;
         let whole = rimmed([tokens.size().h, tokens.size().w]);
-        let decoded = Windows::new(&tiling, whole, usize::from(whole[1] >= whole[0]));
-        let encoded = given.map(|size| Windows::new(&tiling, rimmed(in_tokens(size, stride)), 0));
+        let decoded = Windows::new(&tiling, whole, sweep(layout));
+        let encoded = given.map(|size| rimmed(in_tokens(size, stride)));
+        let encoded = encoded.map(|size| Windows::new(&tiling, size, Sweep::Down));
         // Frames after the first are decoded whole where they are guided: frame and guide.
         let guided = match networks.is_guided && layout.frames > 1 {
             true => 2 * networks.window_bytes(whole),
@@ -121,8 +123,6 @@ impl Plan {
         };
         let longest = route.steps().iter().map(|step| step.context.len()).max();
         let widest = waves.iter().max().copied().unwrap_or(0);
-        let together =
-            |windows: &Windows| networks.window_bytes(windows.size) * windows.n_together as u64;
         let pool = networks.cache_bytes(way.pool) * schedule.peak_pool() as u64;
         // A long picture is decoded while it is painted.
         let beside = if decoded.n_stretches > 1 { pool } else { 0 };
@@ -130,14 +130,18 @@ impl Plan {
             weights: networks.weight_bytes(),
             pool,
             wave: networks.patch_bytes(longest.unwrap_or(0)) * widest as u64,
-            windows: (together(&decoded) + beside)
-                .max(encoded.as_ref().map_or(0, together))
+            windows: (decoded.bytes(networks) + beside)
+                .max(
+                    encoded
+                        .as_ref()
+                        .map_or(0, |windows| windows.bytes(networks)),
+                )
                 .max(guided),
         };
         let host = HostBytes {
             tokens: bytes(tokens.codes().len()),
             route: route_bytes(&route, &schedule),
-            bands: band_bytes(&tiling, whole, stride),
+            bands: band_bytes(&decoded, whole, stride),
         };
         let size = layout.size;
         Ok(Self {
@@ -252,16 +256,9 @@ fn route_bytes(route: &Route, schedule: &Schedule) -> u64 {
 }
 
 /// A band along the short side and the part of it that is carried on, three channels each.
-fn band_bytes(tiling: &Tiling, size: [usize; 2], stride: usize) -> u64 {
-    let [short, long] = [size[0].min(size[1]), size[0].max(size[1])];
-    let longest = tiling
-        .fitted(size)
-        .spans(long)
-        .iter()
-        .map(ExactSizeIterator::len)
-        .max();
-    let deep = longest.unwrap_or(0) + 2 * tiling.blend;
-    2 * bytes(3 * short * deep * stride * stride)
+fn band_bytes(windows: &Windows, size: [usize; 2], stride: usize) -> u64 {
+    let short = size[0].min(size[1]);
+    2 * bytes(3 * short * windows.band * stride * stride)
 }
 
 /// The header, known tokens, and for each patch its tokens at two bytes behind its position and a

@@ -7,10 +7,12 @@
 //! so memory does not grow with the height.
 
 use std::fmt;
+use std::ops::Range;
 
 use nuwa_model::patch::TokenSize;
 use nuwa_model::vqgan::tiled::Tiling;
 
+use crate::canvas;
 use crate::model_run::RIM;
 use crate::task::{Layout, PointPx};
 
@@ -60,9 +62,11 @@ impl Borders {
         let column = |w: usize| layout.pixel_of(0, w).0;
         let row = |h: usize| layout.pixel_of(h, 0).1;
         // Decoding begins a rim before the grid. In the middle of each fade no window leads.
-        let tiling = tiling.fitted([size.h, size.w].map(|side| side + 2 * RIM));
-        let starts = |side: usize| {
-            let spans = tiling.spans(side + 2 * RIM).into_iter().skip(1);
+        let whole = [size.h, size.w].map(|side| side + 2 * RIM);
+        let along = canvas::sweep(layout).axis();
+        let [rows, columns] = tiling.fitted(whole).cuts(whole, along);
+        let starts = |spans: Vec<Range<usize>>| {
+            let spans = spans.into_iter().skip(1);
             spans.filter_map(|span| span.start.checked_sub(RIM))
         };
         let of_patches = |side: usize, patch: usize| (0..side).step_by(patch);
@@ -72,7 +76,7 @@ impl Borders {
                 of_patches(size.w, patch.w).map(column),
                 of_patches(size.h, patch.h).map(row),
             ),
-            windows: Lines::new(layout, starts(size.w).map(column), starts(size.h).map(row)),
+            windows: Lines::new(layout, starts(columns).map(column), starts(rows).map(row)),
         }
     }
 }
@@ -300,6 +304,7 @@ mod tests {
         let tiling = Tiling {
             window: 6,
             whole: 0,
+            most: 0,
             ..Tiling::of_stride(8)
         };
         let mut meter = SeamMeter::new(Borders::new(&layout(), PATCH, &tiling), is_given);

@@ -15,6 +15,7 @@ fn windowed() -> ModelRun {
         statistics: Statistics::Sampled(2),
         whole: 0,
         stretch: 2,
+        most: 0,
     };
     run
 }

@@ -1,6 +1,7 @@
 //! A picture made band by band, from windows that fade into each other.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::ops::Range;
 
 use burn::tensor::Tensor;
@@ -18,6 +19,16 @@ pub enum Sweep {
     Right,
 }
 
+impl Sweep {
+    /// Gives the axis, 0 for rows.
+    pub fn axis(self) -> usize {
+        match self {
+            Self::Down => 0,
+            Self::Right => 1,
+        }
+    }
+}
+
 /// The way through the windows of a picture, and how far it has been gone. Lengths are in tokens.
 #[derive(Debug)]
 pub struct Bands {
@@ -28,9 +39,9 @@ pub struct Bands {
     scale: usize,
     /// The axis of the sweep, and the other one.
     along: usize,
-    across: usize,
-    /// What the windows stand for along the sweep.
+    /// What the windows stand for along the sweep, and across it.
     spans: Vec<Range<usize>>,
+    across: Vec<Range<usize>>,
     /// Parts along the sweep that have moments of their own.
     stretches: Vec<Range<usize>>,
     /// The moments that are still needed, by stretch.
@@ -49,18 +60,17 @@ impl Bands {
         sweep: Sweep,
     ) -> Self {
         let tiling = tiling.fitted(size);
-        let [along, across] = match sweep {
-            Sweep::Down => [0, 1],
-            Sweep::Right => [1, 0],
-        };
+        let along = sweep.axis();
+        let mut cuts = tiling.cuts(size, along);
+        let (spans, across) = (take(&mut cuts[along]), take(&mut cuts[1 - along]));
         Self {
             tiling,
             size,
             channels,
             scale,
             along,
+            spans,
             across,
-            spans: tiling.spans(size[along]),
             stretches: tiling.stretches(size[along]),
             moments: BTreeMap::new(),
             next: 0,
@@ -103,7 +113,7 @@ impl Bands {
         reach[along] = start..(span.end + blend) * self.scale;
         let mut band = Band::of(&reach, self.channels, self.carried.as_ref());
         let mut moments = None;
-        for other in tiling.spans(size[self.across]) {
+        for other in self.across.clone() {
             let mut cores = [span.clone(), other];
             cores.swap(0, along);
             if !wanted([0, 1].map(|axis| tiling.seen(size[axis], &cores[axis]))) {
@@ -170,12 +180,11 @@ impl Bands {
         stretch: &Range<usize>,
         pass: &mut impl FnMut(&[Window], &mut Norms<'_>) -> Result<Option<Tensor<4>>, E>,
     ) -> Result<Vec<Moments>, E> {
-        let windows = self.tiling.windows(self.size);
         let mut known = Vec::new();
         match self.tiling.statistics {
             Statistics::PerWindow => {}
             // One window is the whole picture.
-            _ if windows.len() == 1 => {}
+            _ if self.spans.len() * self.across.len() == 1 => {}
             Statistics::Sampled(count) => {
                 let mut size = self.size;
                 size[self.along] = stretch.len();
@@ -188,9 +197,9 @@ impl Bands {
             }
             Statistics::Exact => loop {
                 let mut found = Vec::new();
-                for window in &windows {
+                for window in self.tiling.windows(self.size) {
                     let mut norms = Norms::next(&known, window.core, &mut found);
-                    if pass(std::slice::from_ref(window), &mut norms)?.is_some() {
+                    if pass(&[window], &mut norms)?.is_some() {
                         return Ok(known);
                     }
                 }

@@ -19,7 +19,8 @@ pub enum Statistics {
 /// How a picture is cut into windows; all lengths in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
-    /// Largest side of the part of the picture that a window stands for, margins not counted.
+    /// Largest side of the part of the picture that a window stands for, margins not counted; those
+    /// that are not sampled may be larger, by [`most`](Self::most).
     pub window: usize,
     /// How far to each side of a seam the two windows fade into each other; at most a quarter of
     /// `window`.
@@ -34,6 +35,10 @@ pub struct Tiling {
     /// between the middles of two stretches they pass from one to the other. What is longer may so be
     /// decoded before all of it is known, and be night at one end and day at the other.
     pub stretch: usize,
+    /// Tokens, margins with them, up to which windows may be larger if they are not sampled: the less
+    /// of a picture is margin, the less is computed twice. They take no more than the windows that
+    /// are sampled together do.
+    pub most: usize,
 }
 
 impl Default for Tiling {
@@ -46,6 +51,7 @@ impl Default for Tiling {
             statistics: Statistics::Sampled(8),
             whole: 0,
             stretch: Self::STRETCH,
+            most: 0,
         }
     }
 }
@@ -75,6 +81,8 @@ impl Tiling {
         const SAMPLED: usize = 8;
         // Attention takes the square of them: 256 MiB.
         const MOST_ATTENDED: usize = 8192;
+        // From about here on attention costs what is saved at margins.
+        const MOST: usize = 4096;
         let (window, blend, margin) = ((256 / stride).max(16), 2, Self::MARGIN);
         Self {
             window,
@@ -83,6 +91,7 @@ impl Tiling {
             statistics: Statistics::Sampled(SAMPLED),
             whole: MOST_ATTENDED.min(SAMPLED * (window + 2 * (blend + margin)).pow(2)),
             stretch: Self::STRETCH,
+            most: MOST,
         }
     }
 
@@ -132,26 +141,53 @@ impl Tiling {
         (0..rows * columns).map(window).collect()
     }
 
-    /// Cuts a length into parts of about equal size.
+    /// Cuts a length into parts of about equal size that a window may stand for.
     pub fn spans(&self, length: usize) -> Vec<Range<usize>> {
-        let parts = length.div_ceil(self.window);
-        (0..parts)
-            .map(|n| n * length / parts..(n + 1) * length / parts)
-            .collect()
+        equal_parts(length, length.div_ceil(self.window))
+    }
+
+    /// Cuts a picture into the rows and columns of its windows, so that as little as can be is
+    /// computed twice. Along the axis of the sweep they are as long as they may be.
+    pub fn cuts(&self, size: [usize; 2], along: usize) -> [Vec<Range<usize>>; 2] {
+        let plain = size.map(|side| self.spans(side));
+        let Statistics::Sampled(count) = self.statistics else {
+            return plain;
+        };
+        if plain.iter().all(|spans| spans.len() <= 1) {
+            return plain;
+        }
+        let around = 2 * (self.blend + self.margin);
+        let most = self.most.min(count * (self.window + around).pow(2));
+        let across = 1 - along;
+        // A window and its margins, if the other axis is cut into so many parts.
+        let length = |parts: usize| {
+            let deep = size[across].div_ceil(parts) + if parts > 1 { around } else { 0 };
+            let long = match most / deep.max(1) {
+                room if room >= size[along] => size[along],
+                room => room.checked_sub(around)?,
+            };
+            let each = deep * size[along].min(long + around);
+            let computed = parts * size[along].div_ceil(long.max(1)) * each;
+            // Fades must not meet.
+            (long >= 4 * self.blend.max(1)).then_some((computed, parts, long))
+        };
+        let most_parts = size[across].div_ceil(4 * self.blend.max(1));
+        let Some((_, parts, long)) = (1..=most_parts).filter_map(length).min() else {
+            return plain;
+        };
+        let mut cuts = plain;
+        cuts[across] = equal_parts(size[across], parts);
+        cuts[along] = equal_parts(size[along], size[along].div_ceil(long));
+        cuts
     }
 
     /// Cuts a length into the parts that have moments of their own.
     pub fn stretches(&self, length: usize) -> Vec<Range<usize>> {
-        let spans = self.spans(length);
         let parts = match self.statistics {
-            Statistics::Sampled(_) => spans.len().div_ceil(self.stretch.max(1)),
+            Statistics::Sampled(_) => length.div_ceil(self.window * self.stretch.max(1)),
             Statistics::PerWindow | Statistics::Exact => 1,
         };
-        let place = |n: usize| match n {
-            0 => 0,
-            n => spans[n * spans.len() / parts - 1].end,
-        };
-        (0..parts).map(|n| place(n)..place(n + 1)).collect()
+        equal_parts(length, parts)
     }
 
     pub(super) fn windows(&self, size: [usize; 2]) -> Vec<Window> {
@@ -205,6 +241,12 @@ impl Tiling {
             .map(weight)
             .collect()
     }
+}
+
+fn equal_parts(length: usize, parts: usize) -> Vec<Range<usize>> {
+    (0..parts)
+        .map(|n| n * length / parts..(n + 1) * length / parts)
+        .collect()
 }
 
 impl Window {

@@ -22,6 +22,7 @@ fn exact(margin: usize) -> Tiling {
         statistics: Statistics::Exact,
         whole: 0,
         stretch: 32,
+        most: 0,
     }
 }
 
@@ -111,6 +112,7 @@ fn bands_come_in_order_and_make_up_the_picture() {
         statistics: Statistics::PerWindow,
         whole: 0,
         stretch: 32,
+        most: 0,
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     assert_eq!(whole.size, [28, 44]);
@@ -152,6 +154,7 @@ fn an_error_of_the_reader_of_bands_ends_the_decoding() {
         statistics: Statistics::PerWindow,
         whole: 0,
         stretch: 32,
+        most: 0,
     };
     let mut n_bands = 0;
     let (codes, all) = (codes(&vqgan, 6, 2, 0), |_| true);
@@ -177,6 +180,7 @@ fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
         statistics: Statistics::Sampled(4),
         whole: 0,
         stretch: 32,
+        most: 0,
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     let (rows, columns) = (2..12, 2..13);
@@ -222,6 +226,7 @@ fn in_stretches() -> Tiling {
         statistics: Statistics::Sampled(2),
         whole: 0,
         stretch: 2,
+        most: 0,
     }
 }
 
@@ -283,4 +288,55 @@ fn stretches_of_the_same_content_are_as_one() {
     };
     let alone = vqgan.decode_tiled(mixed, &alone);
     assert!(furthest(&several.values, &alone.values) > 1e-3);
+}
+
+#[test]
+fn windows_are_cut_so_that_little_is_computed_twice() {
+    let sizes = [
+        [44, 12_512],
+        [140, 2444],
+        [200, 200],
+        [28, 2000],
+        [1000, 140],
+    ];
+    for stride in [4, 8, 16] {
+        let tiling = Tiling::of_stride(stride);
+        for (size, along) in sizes.into_iter().flat_map(|size| [(size, 0), (size, 1)]) {
+            let windows = |[rows, columns]: &[Vec<Range<usize>>; 2]| -> Vec<usize> {
+                let pairs = rows
+                    .iter()
+                    .flat_map(|r| columns.iter().map(move |c| (r, c)));
+                let windows = pairs.map(|(r, c)| tiling.window_of(size, &[r.clone(), c.clone()]));
+                windows
+                    .map(|window| window.size[0] * window.size[1])
+                    .collect()
+            };
+            let (cuts, plain) = (
+                tiling.cuts(size, along),
+                size.map(|side| tiling.spans(side)),
+            );
+            for (axis, spans) in cuts.iter().enumerate() {
+                assert_eq!(
+                    (spans[0].start, spans[spans.len() - 1].end),
+                    (0, size[axis])
+                );
+                assert!(spans.windows(2).all(|pair| pair[0].end == pair[1].start));
+            }
+            let (found, before) = (windows(&cuts), windows(&plain));
+            assert!(
+                found.iter().all(|&n| n <= tiling.most),
+                "{size:?} {found:?}"
+            );
+            let computed = |windows: &[usize]| windows.iter().sum::<usize>();
+            // At stride 4 those sampled have more than `most`.
+            let shrinks = before.iter().any(|&n| n > tiling.most);
+            assert!(
+                shrinks || computed(&found) <= computed(&before),
+                "{stride} {size:?}"
+            );
+        }
+    }
+    // A scroll of 512 px at stride 16, as high as one window, with little margin along it.
+    let [rows, columns] = Tiling::of_stride(16).cuts([44, 12_512], 1);
+    assert_eq!((rows.len(), columns.len()), (1, 163));
 }
