@@ -23,6 +23,10 @@ use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use serde_json::{Value, json};
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TRAIN_BATCH: usize = 4;
 const GRID: GridSize = GridSize { f: 1, h: 4, w: 4 };
 const PIXELS: usize = 256;

@@ -6,8 +6,8 @@ use serde::Serialize;
 /// the picture is decoded while it is painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeviceBytes {
-    /// Both networks, and the layouts that a session copies: projections of queries, keys and
-    /// values, the head, places.
+    /// Both networks, and the layouts that a session copies: those of the token loop, the
+    /// head, places.
     pub weights: u64,
     /// Keys and values of the most patches held at once.
     pub pool: u64,

@@ -48,16 +48,24 @@ impl Networks {
         }
     }
 
-    /// Gives the bytes of weights: those of both networks and `L (3d² + 3d) + V d + 4 m d` copied.
+    /// Gives the bytes of weights: those of both networks, `V d + 4 m d` copied, and for the token loop
+    /// `L (16 d² + 3 d) + V d` laid out anew, `2 L d²` more where there are captions. (GPUs copy less.)
     pub fn weight_bytes(&self) -> u64 {
         let RendererConfig {
             d_model: d,
             n_layers,
             n_codes,
+            decoding,
+            d_text,
             ..
         } = self.renderer;
         let m = self.renderer.tokens_per_patch();
-        bytes(self.n_weights + n_layers * (3 * d * d + 3 * d) + n_codes * d + 4 * m * d)
+        let cross = if d_text.is_some() { 2 } else { 0 };
+        let in_loop = match decoding {
+            Decoding::Ar => n_layers * ((16 + cross) * d * d + 3 * d) + n_codes * d,
+            Decoding::Nar | Decoding::Pnar => 0,
+        };
+        bytes(self.n_weights + n_codes * d + 4 * m * d + in_loop)
     }
 
     /// Gives the bytes of one patch in the pool: keys and values of every layer, `2 L m d`, or its

@@ -123,7 +123,7 @@ fn memory_is_counted_as_documented() {
     let networks = networks();
     assert_eq!(
         networks.weight_bytes(),
-        4 * (1000 + 3 * (3 * 4096 + 192) + 6400 + 1024)
+        4 * (1000 + 3 * (16 * 4096 + 192) + 2 * 6400 + 1024)
     );
     // 13 places of 4 tokens and BOS looked at; AR's buffers are the larger part.
     assert_eq!(networks.patch_bytes(12), 4 * 2 * 4 * 53 * 64);

@@ -71,6 +71,7 @@ impl Session {
         let texts = self.wave_texts(jobs);
         let mut tokens = vec![Vec::with_capacity(b * m); g * b];
         let mut z = self.wave_begin(jobs);
+        let weights = self.tokens.as_ref().expect("an autoregressive model");
         for t in 0..m {
             for bias in &mut biases {
                 let [n, heads, _, _] = bias.dims();
@@ -79,13 +80,14 @@ impl Session {
                 *bias = hidden.slice_fill(place, 0.0);
             }
             for (l, layer) in self.renderer.layers.iter().enumerate() {
-                let (queries, pair) = self.fused[l].forward(normalize(&layer.norm1, z.clone()));
+                let (queries, pair) = weights.layers[l].project(layer, z.clone());
                 let pairs = buffers[l].put(own + t, pair);
                 let bias = biases[l % biases.len()].clone();
-                let attended = layer.attn.attend_written(queries, pairs, bias, own + t + 1);
-                z = layer.rest(z + attended, texts[l].as_ref());
+                let written = (pairs, bias, own + t + 1);
+                z = weights.layers[l].forward(layer, z, queries, written, texts[l].as_ref());
             }
-            let chosen = self.choose(z, t, jobs, sampler);
+            let logits = weights.head.forward(normalize(&self.renderer.norm, z));
+            let chosen = self.choose(logits, t, jobs, sampler);
             for (tokens, token) in tokens.iter_mut().zip(&chosen) {
                 tokens.push(*token);
             }
@@ -143,12 +145,12 @@ impl Session {
 
     fn choose<U: Uniforms>(
         &self,
-        z: Tensor<3>,
+        logits: Tensor<3>,
         token: usize,
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
     ) -> Vec<i32> {
-        let logits = self.guide(host(self.logits(z).into_data()), self.config.n_codes);
+        let logits = self.guide(host(logits.into_data()), self.config.n_codes);
         let of = |(row, logits): (usize, &[f32])| {
             let (job, picture) = (&jobs[row / self.pictures], row % self.pictures);
             match job.given[picture * self.config.tokens_per_patch() + token] {

@@ -62,16 +62,20 @@ impl Attention {
     /// # Shapes
     /// queries `[b, heads, m, 64]`, pairs `[b, heads, s, 64]`.
     pub(super) fn attend(&self, queries: Tensor<4>, pairs: KeyValues, causal: bool) -> Tensor<3> {
+        project(&self.o, self.heads(queries, pairs, causal))
+    }
+
+    /// [`attend`](Self::attend) without projecting out.
+    pub(super) fn heads(&self, queries: Tensor<4>, pairs: KeyValues, causal: bool) -> Tensor<3> {
         #[cfg(feature = "flex")]
         if crate::flex::takes(&queries) {
             let [queries, keys, values] = [queries, pairs.keys, pairs.values].map(merge_heads);
-            let heads = super::flex::attention(queries, keys, values, causal);
-            return project(&self.o, heads);
+            return super::flex::attention(queries, keys, values, causal);
         }
         let [_, _, m, _] = queries.dims();
         let [_, _, s, _] = pairs.keys.dims();
         let bias = causal.then(|| causal_bias(m, s, &queries.device()));
-        self.attend_biased(queries, pairs, bias)
+        merge_heads(biased_heads(queries, pairs, bias))
     }
 
     /// [`attend`](Self::attend) with something added to the scores.
@@ -84,37 +88,40 @@ impl Attention {
         pairs: KeyValues,
         bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        // Scaling the queries touches m × 64 numbers per head instead of m × s scores.
-        let queries = queries.div_scalar((HEAD_WIDTH as f64).sqrt());
-        let scores = queries.matmul(pairs.keys.swap_dims(2, 3)); // [b, h, m, s]
-        let scores = match bias {
-            Some(bias) => scores + bias,
-            None => scores,
-        };
-        let heads = softmax(scores).matmul(pairs.values);
-        project(&self.o, merge_heads(heads))
+        project(&self.o, merge_heads(biased_heads(queries, pairs, bias)))
     }
+}
 
-    /// [`attend`](Self::attend) of single queries over buffers of which the first `seen` places are
-    /// written. The bias must hide the rest, for backends that have no use for `seen`.
-    ///
-    /// # Shapes
-    /// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`.
-    pub(super) fn attend_written(
-        &self,
-        queries: Tensor<4>,
-        pairs: KeyValues,
-        bias: Tensor<4>,
-        seen: usize,
-    ) -> Tensor<3> {
-        #[cfg(feature = "flex")]
-        if !queries.is_autodiff() && crate::flex::takes(&queries) {
-            let heads = super::flex::attend(queries, pairs, bias, seen);
-            return project(&self.o, merge_heads(heads));
-        }
-        let _ = seen;
-        self.attend_biased(queries, pairs, Some(bias))
+/// Gives softmax(QKᵀ/√64 + bias) V, `[b, heads, m, 64]`.
+fn biased_heads(queries: Tensor<4>, pairs: KeyValues, bias: Option<Tensor<4>>) -> Tensor<4> {
+    // Scaling the queries touches m × 64 numbers per head instead of m × s scores.
+    let queries = queries.div_scalar((HEAD_WIDTH as f64).sqrt());
+    let scores = queries.matmul(pairs.keys.swap_dims(2, 3)); // [b, h, m, s]
+    let scores = match bias {
+        Some(bias) => scores + bias,
+        None => scores,
+    };
+    softmax(scores).matmul(pairs.values)
+}
+
+/// Lets single queries look at buffers of which the first `seen` places are written. The bias must
+/// hide the rest, for backends that have no use for `seen`.
+///
+/// # Shapes
+/// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
+/// `[b, heads, 1, 64]`.
+pub(super) fn attend_written(
+    queries: Tensor<4>,
+    pairs: KeyValues,
+    bias: Tensor<4>,
+    seen: usize,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if !queries.is_autodiff() && crate::flex::takes(&queries) {
+        return super::flex::attend(queries, pairs, bias, seen);
     }
+    let _ = seen;
+    biased_heads(queries, pairs, Some(bias))
 }
 
 /// Forbids each of the last `m` of `s` tokens to look at later ones: `[1, 1, m, s]`, 0 or −∞.
@@ -145,11 +152,7 @@ pub(super) fn project_by(
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if crate::flex::takes(&states) {
-        let on_graph = states.is_autodiff() || weight.is_autodiff();
-        return match states.dims()[1] {
-            1 if !on_graph => super::flex::project(states, weight, bias),
-            _ => super::flex::linear(states, weight, bias),
-        };
+        return super::flex::linear(states, weight, bias);
     }
     linear(states, weight, bias)
 }

@@ -22,18 +22,26 @@ use crate::flex::numbers;
 
 const _: () = assert!(HEAD_WIDTH == attend::WIDTH);
 
+/// Lays out a weight `[k, n]` for [`project`].
+pub(super) fn pack(weight: Tensor<2>) -> Tensor<3> {
+    let ([k, n], device) = (weight.dims(), weight.device());
+    let weight = weight.into_data().try_to_vec::<f32>();
+    let packed = few_rows::pack(&weight.expect("single precision"), [k, n]);
+    let shape = [n.div_ceil(few_rows::PANEL), k, few_rows::PANEL];
+    Tensor::from_data(TensorData::new(packed, shape), &device)
+}
+
 /// Gives x W + bias for a few rows.
 ///
 /// # Shapes
-/// x `[b, 1, k]`, weight `[k, n]`, bias `[n]`; gives `[b, 1, n]`.
-pub(super) fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &x.device()));
-    let (x, weight, bias) = (
+/// x `[b, 1, k]`, a packed weight `[k, n]`, bias `[n]` or empty; gives `[b, 1, n]`.
+pub(super) fn project(x: Tensor<3>, packed: Tensor<3>, bias: Tensor<1>, n: usize) -> Tensor<3> {
+    let (x, packed, bias) = (
         x.into_dispatch(),
-        weight.into_dispatch(),
+        packed.into_dispatch(),
         bias.into_dispatch(),
     );
-    Tensor::from_dispatch(<Dispatch as TokenKernels>::project(x, weight, bias))
+    Tensor::from_dispatch(<Dispatch as TokenKernels>::project(x, packed, bias, n))
 }
 
 /// Gives softmax(QKᵀ/√64 + bias) V of one query per head over the first `seen` places.
@@ -58,8 +66,9 @@ pub(super) fn attend(
 trait TokenKernels: Backend {
     fn project(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        n: usize,
     ) -> FloatTensor<Self>;
 
     fn attend(
@@ -72,10 +81,10 @@ trait TokenKernels: Backend {
 }
 
 impl TokenKernels for Flex {
-    fn project(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
-        let ([b, one, _], [k, n]) = (x.layout().shape().dims(), weight.layout().shape().dims());
-        let output = few_rows::product(numbers(&x), numbers(&weight), numbers(&bias), [k, n]);
+    fn project(x: FlexTensor, packed: FlexTensor, bias: FlexTensor, n: usize) -> FlexTensor {
+        let [x, packed, bias] = [x, packed, bias].map(|tensor| tensor.to_contiguous());
+        let [b, one, k] = x.layout().shape().dims();
+        let output = few_rows::product(numbers(&x), numbers(&packed), numbers(&bias), [k, n]);
         FlexTensor::from_data(TensorData::new(output, [b, one, n]))
     }
 
@@ -129,16 +138,18 @@ mod tests {
         // Depths and widths that fill no block, and enough work for two threads.
         for (rows, k, n) in [(1, 1, 1), (3, 7, 17), (4, 192, 576), (6, 250, 999)] {
             let (x, weight, bias) = (draw([rows, 1, k]), draw([k, n]), draw([n]));
-            let found = project(x.clone(), weight.clone(), Some(bias.clone()));
+            let packed = pack(weight.clone());
+            let found = project(x.clone(), packed.clone(), bias.clone(), n);
             let expected = module::linear(x.clone(), weight.clone(), Some(bias));
             same(found.clone(), expected, &format!("{rows}x{k}x{n}"));
-            let unbiased = project(x.clone(), weight.clone(), None);
+            let none = Tensor::zeros([0], &x.device());
+            let unbiased = project(x.clone(), packed.clone(), none.clone(), n);
             same(
                 unbiased.clone(),
-                module::linear(x.clone(), weight.clone(), None),
+                module::linear(x.clone(), weight, None),
                 "no bias",
             );
-            let last = project(x.narrow(0, rows - 1, 1), weight, None);
+            let last = project(x.narrow(0, rows - 1, 1), packed, none, n);
             assert_eq!(
                 last.into_data(),
                 unbiased.narrow(0, rows - 1, 1).into_data()

@@ -20,6 +20,7 @@ pub mod pnar;
 mod prompt;
 pub mod sampling;
 mod session;
+mod token_layer;
 mod transformer;
 mod wave;
 

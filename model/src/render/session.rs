@@ -3,7 +3,6 @@
 //! tokens of a patch, `s` tokens looked at, `d` width.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::HEAD_WIDTH;
@@ -16,6 +15,7 @@ use super::ncp::{Kept, PatchMemory, PoolKind};
 use super::norm::normalize;
 use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
+use super::token_layer::{Projection, TokenLayer};
 use super::transformer::Renderer;
 use crate::patch::Order;
 
@@ -30,9 +30,8 @@ pub struct Session {
     /// What the patches are told.
     pub(super) text: Texts,
     pub(super) guidance: Option<Guidance>,
-    /// Query, key and value projections of every layer in one matrix: the token loop is bound by
-    /// calls and by reading weights, not by arithmetic.
-    pub(super) fused: Vec<Fused>,
+    /// What the token loop runs, if there is one.
+    pub(super) tokens: Option<TokenLoop>,
     /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
     head: Tensor<2>,
     /// Pictures painted at once.
@@ -43,38 +42,11 @@ pub struct Session {
     pool: PoolKind,
 }
 
-/// The projections of a layer as one matrix `[d, 3d]` and bias `[3d]`: queries, keys, values.
+/// The weights of the token loop.
 #[derive(Debug)]
-pub(super) struct Fused {
-    weight: Tensor<2>,
-    bias: Tensor<1>,
-}
-
-impl Fused {
-    fn new(layer: &Block) -> Self {
-        let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
-        let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
-        Self {
-            weight: Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
-            bias: Tensor::cat(parts.map(bias).to_vec(), 0),
-        }
-    }
-
-    /// Projects normalized states `[b, 1, d]` to queries and a pair, `[b, heads, 1, 64]` each.
-    pub(super) fn forward(&self, states: Tensor<3>) -> (Tensor<4>, KeyValues) {
-        let [b, _, d] = states.dims();
-        let all = project_by(states, self.weight.clone(), Some(self.bias.clone()));
-        let all = all.reshape([b, 3 * d / HEAD_WIDTH, 1, HEAD_WIDTH]); // [b, 3 heads, 1, 64]
-        let heads = d / HEAD_WIDTH;
-        let part = |n: usize| all.clone().narrow(1, n * heads, heads);
-        (
-            part(0),
-            KeyValues {
-                keys: part(1),
-                values: part(2),
-            },
-        )
-    }
+pub(super) struct TokenLoop {
+    pub(super) layers: Vec<TokenLayer>,
+    pub(super) head: Projection,
 }
 
 impl Session {
@@ -95,8 +67,11 @@ impl Session {
         let renderer = renderer.valid();
         let device = renderer.tok_emb.weight.val().device();
         let places = Order::ALL.map(|order| renderer.place_embedding(order, config.patch));
-        let fused = renderer.layers.iter().map(Fused::new).collect();
         let head = owned(renderer.tok_emb.weight.val().transpose());
+        let tokens = (config.decoding == Decoding::Ar).then(|| TokenLoop {
+            layers: renderer.layers.iter().map(TokenLayer::new).collect(),
+            head: Projection::new(head.clone(), Some(renderer.head.bias.val())),
+        });
         let guidance = guidance.filter(|_| config.d_text.is_some());
         let mut session = Self {
             batch: pictures * if guidance.is_some() { 2 } else { 1 },
@@ -106,7 +81,7 @@ impl Session {
             places,
             text: Texts::None,
             guidance,
-            fused,
+            tokens,
             head,
             pictures,
             pool: PoolKind::default(),

@@ -1,0 +1,122 @@
+//! Layers as the token loop runs them: one token of every patch at a time. That time goes to reading
+//! weights, so the CPU has them laid out in the order in which it reads them, once per session.
+//! Axes: `b` rows, `d` width.
+
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+
+use super::HEAD_WIDTH;
+use super::attention::{KeyValues, attend_written, merge_heads, project_by, split_heads};
+use super::block::Block;
+use super::geglu::geglu;
+use super::norm::normalize;
+
+/// A linear layer for single tokens.
+#[derive(Debug)]
+pub(super) struct Projection {
+    weight: Weight,
+    bias: Option<Tensor<1>>,
+}
+
+#[derive(Debug)]
+enum Weight {
+    Plain(Tensor<2>),
+    /// Packed, empty bias if there is none, columns.
+    #[cfg(feature = "flex")]
+    Packed(Tensor<3>, Tensor<1>, usize),
+}
+
+impl Projection {
+    /// Takes a weight `[k, n]` and a bias `[n]`.
+    pub(super) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        #[cfg(feature = "flex")]
+        if crate::flex::takes(&weight) {
+            let [_, n] = weight.dims();
+            let empty = Tensor::zeros([0], &weight.device());
+            let bias = bias.unwrap_or(empty);
+            let weight = Weight::Packed(super::flex::pack(weight), bias, n);
+            return Self { weight, bias: None };
+        }
+        let weight = Weight::Plain(weight);
+        Self { weight, bias }
+    }
+
+    fn of(linear: &Linear) -> Self {
+        let bias = linear.bias.as_ref().map(|bias| bias.val());
+        Self::new(linear.weight.val(), bias)
+    }
+
+    /// Applies it to states `[b, 1, k]`.
+    pub(super) fn forward(&self, states: Tensor<3>) -> Tensor<3> {
+        match &self.weight {
+            Weight::Plain(weight) => project_by(states, weight.clone(), self.bias.clone()),
+            #[cfg(feature = "flex")]
+            Weight::Packed(packed, bias, n) => {
+                super::flex::project(states, packed.clone(), bias.clone(), *n)
+            }
+        }
+    }
+}
+
+/// The projections of a layer. Those of queries, keys and values are one: the token loop is bound by
+/// calls, too.
+#[derive(Debug)]
+pub(super) struct TokenLayer {
+    all: Projection,
+    out: Projection,
+    /// Queries to the text, and what comes back.
+    cross: Option<[Projection; 2]>,
+    expand: Projection,
+    contract: Projection,
+}
+
+impl TokenLayer {
+    pub(super) fn new(layer: &Block) -> Self {
+        let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
+        let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
+        let cross = layer.cross.as_ref();
+        Self {
+            all: Projection::new(
+                Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
+                Some(Tensor::cat(parts.map(bias).to_vec(), 0)),
+            ),
+            out: Projection::of(&layer.attn.o),
+            cross: cross.map(|cross| [&cross.q, &cross.o].map(Projection::of)),
+            expand: Projection::of(&layer.ff.expand),
+            contract: Projection::of(&layer.ff.contract),
+        }
+    }
+
+    /// Projects states `[b, 1, d]` that enter the layer to queries and a pair, `[b, heads, 1, 64]` each.
+    pub(super) fn project(&self, layer: &Block, z: Tensor<3>) -> (Tensor<4>, KeyValues) {
+        let [b, _, d] = z.dims();
+        let heads = d / HEAD_WIDTH;
+        let all = self.all.forward(normalize(&layer.norm1, z));
+        let all = all.reshape([b, 3 * heads, 1, HEAD_WIDTH]);
+        let part = |n: usize| all.clone().narrow(1, n * heads, heads);
+        let (keys, values) = (part(1), part(2));
+        (part(0), KeyValues { keys, values })
+    }
+
+    /// Runs the layer on states `[b, 1, d]` whose queries look at the first `seen` places of `pairs`.
+    pub(super) fn forward(
+        &self,
+        layer: &Block,
+        z: Tensor<3>,
+        queries: Tensor<4>,
+        (pairs, bias, seen): (KeyValues, Tensor<4>, usize),
+        text: Option<&KeyValues>,
+    ) -> Tensor<3> {
+        let attended = merge_heads(attend_written(queries, pairs, bias, seen));
+        let z = z + self.out.forward(attended);
+        let z = match (text, &layer.norm2, &layer.cross, &self.cross) {
+            (Some(text), Some(norm2), Some(cross), Some([queries, out])) => {
+                let queries = split_heads(queries.forward(normalize(norm2, z.clone())));
+                z + out.forward(cross.heads(queries, text.clone(), false))
+            }
+            _ => z,
+        };
+        let x = self.expand.forward(normalize(&layer.norm3, z.clone()));
+        z + self.contract.forward(geglu(x))
+    }
+}
