@@ -1,3 +1,5 @@
+//! What is developed while it is painted is what is developed at once.
+
 use nuwa_model::patch::TokenSize;
 use nuwa_model::vqgan::tiled::{Statistics, Tiling};
 

@@ -9,14 +9,13 @@ use burn::tensor::Device;
 use clap::Args;
 use nuwa_data::store::TokenStore;
 use nuwa_model::checkpoint;
-use nuwa_model::clip::{ClipText, ClipTextConfig};
 use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::preset::{Preset, Size};
-use nuwa_model::render::{Renderer, RendererConfig};
 use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::config::RenderRunConfig;
-use super::run::{RENDERER, RenderJob, RenderOutcome, TEXT};
+use super::first::First;
+use super::run::{RenderJob, RenderOutcome};
 use super::team::Meeting;
 use crate::cli::Misuse;
 use crate::log::Screen;
@@ -201,45 +200,6 @@ fn begin(
     // The config comes last: a folder that has one is a run with all it needs.
     write_config(&args.run, &config)?;
     Ok((config, store))
-}
-
-/// Weights that a run begins with.
-struct First {
-    run: PathBuf,
-    renderer: RendererConfig,
-    tower: Option<ClipTextConfig>,
-}
-
-impl First {
-    /// Looks at the weights of a run.
-    fn find(run: &Path) -> anyhow::Result<Self> {
-        let run = fs::canonicalize(run).with_context(|| run.display().to_string())?;
-        let device = DeviceChoice::Cpu.open()?;
-        let (_, renderer, _) = checkpoint::load::<Renderer>(&run.join(RENDERER), &device)?;
-        let text = run.join(TEXT);
-        let tower = match text.exists() {
-            true => Some(checkpoint::load::<ClipText>(&text, &device)?.1),
-            false => None,
-        };
-        Ok(Self {
-            run,
-            renderer,
-            tower,
-        })
-    }
-
-    fn put_into(&self, config: &mut RenderRunConfig) {
-        config.init_from = Some(self.run.clone());
-        config.renderer = self.renderer.clone();
-        // Without a tower that learns, the store has its states, or there are no captions.
-        if config.tower.is_some() {
-            config.tower.clone_from(&self.tower);
-        }
-    }
-
-    fn is_that_of(&self, config: &RenderRunConfig) -> bool {
-        config.renderer == self.renderer && (config.tower.is_none() || config.tower == self.tower)
-    }
 }
 
 /// Opens held-out records; they must be like those of the store.

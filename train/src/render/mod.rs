@@ -4,6 +4,7 @@ mod batch;
 mod command;
 mod config;
 mod cost;
+mod first;
 mod keeper;
 mod loader;
 mod loss;

@@ -17,10 +17,10 @@ use nuwa_data::store::{TextSpec, TokenStore};
 use nuwa_model::checkpoint::{self, Header, Kind, Precision};
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::Renderer;
-use nuwa_model::vqgan::Vqgan;
 
 use super::batch::RenderBatch;
 use super::config::RenderRunConfig;
+use super::first::{begun, fresh};
 use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
 use super::loader::{HeldOut, Loader, Nothing};
 use super::silent::Silent;
@@ -32,7 +32,6 @@ use super::watch::RunWatch;
 use crate::adam::Adam;
 use crate::checkpoints::Checkpoints;
 use crate::log::{Log, Screen};
-use crate::materialize::materialize;
 use crate::run_folder::trained_on;
 use crate::schedule::{Budget, Clock, WarmupLinear};
 
@@ -210,7 +209,7 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
     let device = config.training_device(job.device);
     let (renderer, tower) = match &config.init_from {
         Some(first) => begun(config, first, &device)?,
-        None => fresh(config, job, &device)?,
+        None => fresh(config, &job.run.join("vqgan"), &device)?,
     };
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing)
         .with_text(tower)
@@ -218,35 +217,6 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
         .with_part((stage.part > 0).then_some(stage.part));
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     Ok(Learner::new(task, Adam::default().init(), schedule))
-}
-
-/// Draws the first weights.
-fn fresh(
-    config: &RenderRunConfig,
-    job: &RenderJob,
-    device: &Device,
-) -> anyhow::Result<(Renderer, Option<ClipText>)> {
-    let mut renderer = materialize(config.renderer.init(device));
-    if config.stage_two.know_codes {
-        let (vqgan, _, _) = checkpoint::load::<Vqgan>(&job.run.join("vqgan"), job.device)?;
-        renderer = renderer.knowing(vqgan.quantize.embedding.weight.val());
-    }
-    let tower = config.tower.as_ref();
-    Ok((renderer, tower.map(|tower| materialize(tower.init(device)))))
-}
-
-/// Takes the first weights from another run.
-fn begun(
-    config: &RenderRunConfig,
-    first: &Path,
-    device: &Device,
-) -> anyhow::Result<(Renderer, Option<ClipText>)> {
-    let (renderer, _, _) = checkpoint::load(&first.join(RENDERER), device)?;
-    let tower = match &config.tower {
-        Some(_) => Some(checkpoint::load(&first.join(TEXT), device)?.0),
-        None => None,
-    };
-    Ok((renderer, tower))
 }
 
 fn source(
