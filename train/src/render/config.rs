@@ -10,6 +10,7 @@ use nuwa_model::preset::{Preset, Size};
 use nuwa_model::render::RendererConfig;
 use serde::{Deserialize, Serialize};
 
+use super::optimize::Optimize;
 use super::source::Source;
 use crate::run_folder::read_config;
 
@@ -48,6 +49,9 @@ pub struct RenderTrainingConfig {
     pub checkpointing: bool,
     /// Optimizer updates: patches of a record times batches.
     pub updates: u64,
+    /// After which patches the weights are moved: each_patch, or accumulated, once per picture.
+    #[serde(default)]
+    pub optimize: Optimize,
     /// Peak learning rate.
     pub peak_rate: f64,
     /// Share of the updates that warm up.
@@ -136,6 +140,7 @@ impl RenderRunConfig {
                 part: 0,
                 checkpointing: false,
                 updates: batches * n_patches,
+                optimize: Optimize::EachPatch,
                 peak_rate: if tiny { 5e-4 } else { recipe.peak_rate },
                 warmup: recipe.warmup,
                 smoothing: 0.0,

@@ -22,7 +22,7 @@ pub use command::{RenderArgs, run as command};
 pub use config::{RenderRunConfig, RenderTrainingConfig};
 pub use cost::Cost;
 pub use loss::patch_loss;
-pub use optimize::{NotFinitePatch, PatchReport, render_and_optimize};
+pub use optimize::{NotFinitePatch, Optimize, PatchReport, render_and_optimize};
 pub use run::{RenderJob, RenderOutcome, run};
 pub(crate) use source::draw_masks;
 pub use strategy::RenderAndOptimize;

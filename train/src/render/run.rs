@@ -214,7 +214,8 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing)
         .with_text(tower)
         .with_clip((stage.clip > 0.0).then_some(stage.clip))
-        .with_part((stage.part > 0).then_some(stage.part));
+        .with_part((stage.part > 0).then_some(stage.part))
+        .with_optimize(stage.optimize);
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     Ok(Learner::new(task, Adam::default().init(), schedule))
 }

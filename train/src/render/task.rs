@@ -14,6 +14,7 @@ use nuwa_model::render::{
 
 use super::batch::{RenderBatch, Text};
 use super::loss::patch_loss;
+use super::optimize::Optimize;
 use crate::gradients::{self, NotFinite};
 
 /// One patch of a batch with its context: what one step trains on.
@@ -60,6 +61,8 @@ pub struct RenderTask {
     clip: Option<f64>,
     /// Most pictures whose graph is in memory at a time.
     part: usize,
+    #[module(skip)]
+    optimize: Optimize,
 }
 
 impl RenderTask {
@@ -72,6 +75,7 @@ impl RenderTask {
             smoothing,
             clip: None,
             part: usize::MAX,
+            optimize: Optimize::default(),
         }
     }
 
@@ -94,6 +98,18 @@ impl RenderTask {
     pub fn with_part(mut self, most: Option<usize>) -> Self {
         self.part = most.unwrap_or(usize::MAX).max(1);
         self
+    }
+
+    /// Moves the weights at other times than after every patch.
+    #[must_use]
+    pub fn with_optimize(mut self, optimize: Optimize) -> Self {
+        self.optimize = optimize;
+        self
+    }
+
+    /// Tells when the weights are moved.
+    pub fn optimize(&self) -> Optimize {
+        self.optimize
     }
 
     /// Gives the most pictures whose graph is in memory at a time.

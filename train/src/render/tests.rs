@@ -184,3 +184,42 @@ fn patches_alone_see_no_others() {
     assert_eq!(among[0], alone[0]);
     assert_ne!(among[1], alone[1]);
 }
+
+/// Accumulated, the weights move once per picture, by what Burn's own way through a batch gives.
+#[test]
+fn accumulated_gradients_move_the_weights_once() {
+    let batch = toy(Decoding::Ar);
+    let losses = |task: RenderTask| -> Vec<f32> {
+        let output = burn::train::InferenceStep::step(&task.valid(), batch.clone());
+        output.loss.into_data().try_to_vec().expect("numbers")
+    };
+    let start = learner(Decoding::Ar, 40);
+    let mut stock = start.clone();
+    let output = burn::train::TrainStep::step(&stock.model(), batch.clone());
+    stock.lr_step();
+    stock.lr_step();
+    stock.optimizer_step(output.grads);
+
+    let clock = Arc::new(Clock::start(Budget::Steps(40)));
+    let mut found = Learner::new(
+        start.model().with_optimize(Optimize::Accumulated),
+        Adam::default().init(),
+        WarmupLinear::new(clock, 5e-3, 0.05),
+    );
+    let before = losses(start.model());
+    let mut has_moved = Vec::new();
+    render_and_optimize(&mut found, &batch, |patch, learner| {
+        has_moved.push(losses(learner.model()) != before);
+        assert_eq!(patch.gradient_norm.is_some(), patch.position == 1);
+        true
+    })
+    .expect("finite");
+    assert_eq!(has_moved, [false, true]);
+    let apart = losses(found.model());
+    let apart = apart.iter().zip(losses(stock.model()));
+    assert!(
+        apart.clone().all(|(a, b)| (a - b).abs() < 1e-5),
+        "{:?}",
+        apart.collect::<Vec<_>>()
+    );
+}

@@ -165,11 +165,13 @@ impl RunWatch {
         let mut values = vec![
             ("loss", loss),
             ("rate", update.rate),
-            ("gradient_norm", update.patch.gradient_norm),
             ("tokens_per_second", speed),
             ("tflop_per_second", n as f64 * self.flops / seconds / 1e12),
             ("data_wait", wait),
         ];
+        if let Some(norm) = update.patch.gradient_norm {
+            values.push(("gradient_norm", norm));
+        }
         if let Some(bytes) = device::resident_bytes() {
             values.push(("rss_bytes", bytes as f64));
         }
