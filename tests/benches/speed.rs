@@ -1,8 +1,9 @@
 //! Speed of the tasks that other implementations are compared with, on the same configurations:
-//! `train_step`, `ar_decode` (also of 8 and 64 pictures at once), `vqgan_encode`, `vqgan_decode`; and
-//! of what only we have: `pnar_decode`, `nar_decode`, and `scroll`, a picture from the command line
-//! to its file. Timed by divan, the device synced inside the timed region; with `--json` one line per task on standard output, and with
-//! `--device` another device than the CPU.
+//! `train_step`, `ar_decode` (also of 8 and 64 pictures at once), `vqgan_encode`, `vqgan_decode`,
+//! `vqgan_train_step`; and of what only we have: `pnar_decode`, `nar_decode`, and `scroll`, a picture
+//! from the command line to its file. Timed by divan, the device synced inside the timed region; with
+//! `--json` every task in a process of its own, for its memory, and one line each on standard output;
+//! with `--device` another device than the CPU.
 
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -12,7 +13,7 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use burn::train::Learner;
 use divan::{Bencher, black_box};
 use nuwa_infer::engine;
-use nuwa_model::device::DeviceChoice;
+use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule};
 use nuwa_model::preset::Size;
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
@@ -21,6 +22,9 @@ use nuwa_model::vqgan::VqganConfig;
 use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
+use nuwa_train::vqgan::Players;
+use nuwa_train::vqgan::discriminator::PatchDiscriminatorConfig;
+use nuwa_train::vqgan::loss::VqganLossConfig;
 use serde_json::{Value, json};
 
 /// As in the programs.
@@ -35,6 +39,8 @@ const SCROLL_PX: [usize; 2] = [2048, 256];
 
 /// Asks this program for nothing but a scroll, at the path that follows.
 const SCROLL: &str = "--scroll";
+/// Begins the line that tells how much memory a measuring process held.
+const PEAK: &str = "peak bytes: ";
 /// Names the device to the measuring process.
 const DEVICE: &str = "NUWA_BENCH_DEVICE";
 
@@ -49,28 +55,38 @@ fn main() {
     if after("--json").is_none() {
         // As the programs run.
         rayon::scope(|_| divan::main());
+        say_peak();
         return;
     }
     let device = after("--device")
         .and_then(|at| arguments.get(at))
         .map_or("cpu", String::as_str);
-    let own = std::env::current_exe().expect("a running program has a path");
-    let measured = Command::new(own)
-        .arg("--bench")
-        .env(DEVICE, device)
-        .output();
-    let measured = measured.expect("the program starts once more");
-    assert!(
-        measured.status.success(),
-        "{}",
-        String::from_utf8_lossy(&measured.stderr)
-    );
-    print(&String::from_utf8_lossy(&measured.stdout));
+    print(|row| measure(row, device));
 }
 
-/// Prints the medians of divan's table as lines of JSON.
+/// Says how much memory this process has held.
 #[expect(clippy::print_stdout, reason = "the measurements are the result")]
-fn print(table: &str) {
+fn say_peak() {
+    if let Some(bytes) = device::peak_resident_bytes() {
+        println!("{PEAK}{bytes}");
+    }
+}
+
+/// Measures one task in a process of its own; gives what it prints.
+fn measure(row: &str, device: &str) -> String {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let mut command = Command::new(own);
+    command.args(["--bench", "--exact", &format!("speed::{row}")]);
+    let measured = command.env(DEVICE, device).output();
+    let measured = measured.expect("the program starts once more");
+    let error = String::from_utf8_lossy(&measured.stderr);
+    assert!(measured.status.success(), "{error}");
+    String::from_utf8_lossy(&measured.stdout).into_owned()
+}
+
+/// Prints a line of JSON for each task that `measure` has measured.
+#[expect(clippy::print_stdout, reason = "the measurements are the result")]
+fn print(measure: impl Fn(&str) -> String) {
     let tokens = (GRID.count() * tiny().tokens_per_patch()) as f64;
     let render = |batch| json!({"config": "tiny", "batch": batch, "grid": "4x4", "item": "tokens"});
     let vqgan = json!({"config": "small", "batch": 1, "pixels": PIXELS, "item": "pictures"});
@@ -95,7 +111,8 @@ fn print(table: &str) {
         ("pnar_decode", "pnar_decode", ours(render(1)), 1.0, tokens),
         ("nar_decode", "nar_decode", ours(render(1)), 1.0, tokens),
         ("vqgan_encode", "vqgan_encode", vqgan.clone(), 1.0, 1.0),
-        ("vqgan_decode", "vqgan_decode", vqgan, 1.0, 1.0),
+        ("vqgan_decode", "vqgan_decode", vqgan.clone(), 1.0, 1.0),
+        ("vqgan_train_step", "vqgan_train_step", vqgan, 1.0, 1.0),
         (
             "scroll",
             "scroll",
@@ -105,7 +122,12 @@ fn print(table: &str) {
         ),
     ];
     for (row, task, mut line, runs, items) in tasks {
-        let seconds = median(table, row) / runs;
+        let table = measure(row);
+        let seconds = median(&table, row) / runs;
+        let peak = table.lines().find_map(|line| line.strip_prefix(PEAK));
+        if let Some(peak) = peak.and_then(|bytes| bytes.parse::<u64>().ok()) {
+            line["peak_mib"] = (peak >> 20).into();
+        }
         line["task"] = task.into();
         line["seconds"] = seconds.into();
         line["items_per_s"] = Value::from(items / seconds);
@@ -261,6 +283,25 @@ fn vqgan_decode(bencher: Bencher) {
     let codes = Tensor::from_data(codes, &device);
     bencher.bench_local(|| {
         black_box(vqgan.decode(codes.clone()));
+        sync(&device);
+    });
+}
+
+/// Both players of the adversarial game make a step.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn vqgan_train_step(bencher: Bencher) {
+    let (config, device) = (VqganConfig::small(), device());
+    let training = device.clone().autodiff();
+    let vqgan = materialize(config.init(&training));
+    let (adversary, loss) = (
+        PatchDiscriminatorConfig::default(),
+        VqganLossConfig::default(),
+    );
+    let mut players = Players::new(vqgan, adversary, loss, config.n_codes, &training);
+    let range = Distribution::Uniform(-1.0, 1.0);
+    let pixels = Tensor::<4>::random([1, 3, PIXELS, PIXELS], range, &training);
+    bencher.bench_local(|| {
+        players.step(pixels.clone(), 4.5e-6, true).expect("finite");
         sync(&device);
     });
 }

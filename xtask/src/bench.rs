@@ -16,6 +16,13 @@ pub(crate) enum Peer {
     Python,
 }
 
+/// Runs a script as if it were called, and tells how much memory it held.
+const WITH_PEAK: &str = "import resource, runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print('{\"peak_mib\": %d}' % peak)";
+
 /// Settings of a measurement that the peer is given as options of the same name.
 const SETTINGS: [&str; 5] = ["config", "batch", "grid", "pixels", "dtype"];
 
@@ -107,12 +114,24 @@ fn python(
             return Ok(None);
         }
         let mut command = Command::new(&interpreter);
-        command.arg(script).args(peer_arguments(line, device)?);
+        command.args(["-c", WITH_PEAK]).arg(script);
+        command.args(peer_arguments(line, device)?);
         let output = printed(&mut command)?;
         let last = measurements(&output).pop();
-        last.map(Some).context("the peer printed no measurement")
+        let mut last = last.context("the peer printed no measurement")?;
+        if let Some(peak) = peak(&output) {
+            last.0.insert("peak_mib".into(), peak);
+        }
+        Ok(Some(last))
     };
     ours.iter().map(measure).collect()
+}
+
+/// How much memory the peer says it held.
+fn peak(output: &str) -> Option<Value> {
+    let lines = output.lines().rev();
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.find_map(|line| line.get("peak_mib").cloned())
 }
 
 /// What the peer is told to do what a measurement of ours did.
@@ -131,11 +150,11 @@ fn peer_arguments(line: &Measurement, device: &str) -> Result<Vec<OsString>> {
 /// below 1 we are faster.
 fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
     let with_peer = peers.iter().any(Option::is_some);
-    let mut text = String::from("| task | config | batch | seconds | per second |");
-    let mut rule = String::from("| --- | --- | ---: | ---: | ---: |");
+    let mut text = String::from("| task | config | batch | seconds | per second | MiB |");
+    let mut rule = String::from("| --- | --- | ---: | ---: | ---: | ---: |");
     if with_peer {
-        text.push_str(" peer seconds | ratio |");
-        rule.push_str(" ---: | ---: |");
+        text.push_str(" peer seconds | ratio | peer MiB | ratio |");
+        rule.push_str(" ---: | ---: | ---: | ---: |");
     }
     text = format!("{text}\n{rule}\n");
     for (line, peer) in ours.iter().zip(peers) {
@@ -147,14 +166,22 @@ fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "| {task} | {config} | {batch} | {seconds:.4} | {} |",
-            rate.trim()
+            "| {task} | {config} | {batch} | {seconds:.4} | {} | {} |",
+            rate.trim(),
+            word("peak_mib")
         );
-        if with_peer {
-            let _ = match peer.as_ref().and_then(|peer| peer.number("seconds")) {
-                Some(theirs) => write!(text, " {theirs:.4} | {:.2} |", seconds / theirs),
-                None => write!(text, " | |"),
+        let theirs = |name| peer.as_ref().and_then(|peer| peer.number(name));
+        let mut beside = |ours: Option<f64>, theirs: Option<f64>, digits: usize| {
+            let _ = match (ours, theirs) {
+                (Some(ours), Some(theirs)) => {
+                    write!(text, " {theirs:.digits$} | {:.2} |", ours / theirs)
+                }
+                _ => write!(text, " | |"),
             };
+        };
+        if with_peer {
+            beside(Some(seconds), theirs("seconds"), 4);
+            beside(line.number("peak_mib"), theirs("peak_mib"), 0);
         }
         text.push('\n');
     }
@@ -186,7 +213,7 @@ mod tests {
 
     const OUTPUT: &str = "Timer precision: 20 ns\n\
         {\"task\":\"train_step\",\"config\":\"tiny\",\"batch\":1,\"grid\":\"4x4\",\
-         \"seconds\":0.03,\"items_per_s\":2133.3,\"item\":\"tokens\"}\n\
+         \"seconds\":0.03,\"items_per_s\":2133.3,\"item\":\"tokens\",\"peak_mib\":300}\n\
         {\"note\":\"no measurement\"}\n\
         {\"task\":\"vqgan_decode\",\"config\":\"f16\",\"pixels\":256,\"seconds\":1.5}\n";
 
@@ -196,6 +223,10 @@ mod tests {
         let tasks: Vec<_> = found.iter().filter_map(|line| line.text("task")).collect();
         assert_eq!(tasks, ["train_step", "vqgan_decode"]);
         assert!(measurements("").is_empty());
+        assert_eq!(peak("no measurement\n"), None);
+        let told = format!("{OUTPUT}{{\"peak_mib\": 900}}\n");
+        assert_eq!(peak(&told), Some(900.into()));
+        assert_eq!(measurements(&told).len(), 2);
     }
 
     #[test]
@@ -220,17 +251,17 @@ mod tests {
         let ours = measurements(OUTPUT);
         let alone = table(&ours, &[None, None]);
         assert!(
-            alone.contains("| train_step | tiny | 1 | 0.0300 | 2133.3 tokens |\n"),
+            alone.contains("| train_step | tiny | 1 | 0.0300 | 2133.3 tokens | 300 |\n"),
             "{alone}"
         );
-        let peer = measurements("{\"seconds\":0.02}").pop();
+        let peer = measurements("{\"seconds\":0.02,\"peak_mib\":600}").pop();
         let both = table(&ours, &[peer, None]);
         assert!(
-            both.contains("| 2133.3 tokens | 0.0200 | 1.50 |\n"),
+            both.contains("| 2133.3 tokens | 300 | 0.0200 | 1.50 | 600 | 0.50 |\n"),
             "{both}"
         );
         assert!(
-            both.contains("| vqgan_decode | f16 |  | 1.5000 |  | | |\n"),
+            both.contains("| vqgan_decode | f16 |  | 1.5000 |  |  | | | | |\n"),
             "{both}"
         );
     }
