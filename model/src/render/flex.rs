@@ -34,8 +34,14 @@ pub(super) fn pack(weight: Tensor<2>) -> Tensor<3> {
 /// Gives x W + bias for a few rows.
 ///
 /// # Shapes
-/// x `[b, 1, k]`, a packed weight `[k, n]`, bias `[n]` or empty; gives `[b, 1, n]`.
-pub(super) fn project(x: Tensor<3>, packed: Tensor<3>, bias: Tensor<1>, n: usize) -> Tensor<3> {
+/// x `[b, 1, k]`, a packed weight `[k, n]`, bias `[n]`; gives `[b, 1, n]`.
+pub(super) fn project(
+    x: Tensor<3>,
+    packed: Tensor<3>,
+    bias: Option<Tensor<1>>,
+    n: usize,
+) -> Tensor<3> {
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &x.device()));
     let (x, packed, bias) = (
         x.into_dispatch(),
         packed.into_dispatch(),
@@ -139,17 +145,16 @@ mod tests {
         for (rows, k, n) in [(1, 1, 1), (3, 7, 17), (4, 192, 576), (6, 250, 999)] {
             let (x, weight, bias) = (draw([rows, 1, k]), draw([k, n]), draw([n]));
             let packed = pack(weight.clone());
-            let found = project(x.clone(), packed.clone(), bias.clone(), n);
+            let found = project(x.clone(), packed.clone(), Some(bias.clone()), n);
             let expected = module::linear(x.clone(), weight.clone(), Some(bias));
             same(found.clone(), expected, &format!("{rows}x{k}x{n}"));
-            let none = Tensor::zeros([0], &x.device());
-            let unbiased = project(x.clone(), packed.clone(), none.clone(), n);
+            let unbiased = project(x.clone(), packed.clone(), None, n);
             same(
                 unbiased.clone(),
                 module::linear(x.clone(), weight, None),
                 "no bias",
             );
-            let last = project(x.narrow(0, rows - 1, 1), packed, none, n);
+            let last = project(x.narrow(0, rows - 1, 1), packed, None, n);
             assert_eq!(
                 last.into_data(),
                 unbiased.narrow(0, rows - 1, 1).into_data()

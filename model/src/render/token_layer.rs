@@ -18,12 +18,13 @@ pub(super) struct Projection {
     bias: Option<Tensor<1>>,
 }
 
+/// A weight `[k, n]`.
 #[derive(Debug)]
 enum Weight {
     Plain(Tensor<2>),
-    /// Packed, empty bias if there is none, columns.
+    /// As the kernel reads it, and its columns.
     #[cfg(feature = "flex")]
-    Packed(Tensor<3>, Tensor<1>, usize),
+    Packed(Tensor<3>, usize),
 }
 
 impl Projection {
@@ -32,10 +33,8 @@ impl Projection {
         #[cfg(feature = "flex")]
         if crate::flex::takes(&weight) {
             let [_, n] = weight.dims();
-            let empty = Tensor::zeros([0], &weight.device());
-            let bias = bias.unwrap_or(empty);
-            let weight = Weight::Packed(super::flex::pack(weight), bias, n);
-            return Self { weight, bias: None };
+            let weight = Weight::Packed(super::flex::pack(weight), n);
+            return Self { weight, bias };
         }
         let weight = Weight::Plain(weight);
         Self { weight, bias }
@@ -51,8 +50,8 @@ impl Projection {
         match &self.weight {
             Weight::Plain(weight) => project_by(states, weight.clone(), self.bias.clone()),
             #[cfg(feature = "flex")]
-            Weight::Packed(packed, bias, n) => {
-                super::flex::project(states, packed.clone(), bias.clone(), *n)
+            Weight::Packed(packed, n) => {
+                super::flex::project(states, packed.clone(), self.bias.clone(), *n)
             }
         }
     }

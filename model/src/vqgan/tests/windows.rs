@@ -270,7 +270,7 @@ fn a_long_picture_is_decoded_while_its_codes_come() {
 #[test]
 fn stretches_of_the_same_content_are_as_one() {
     let vqgan = network(&config());
-    let same = codes(&vqgan, 3, 32, 0) * 0 + 7;
+    let same = codes(&vqgan, 3, 32, 0).zeros_like() + 7;
     let several = vqgan.decode_tiled(same.clone().swap_dims(1, 2), &in_stretches());
     let one = Tiling {
         stretch: 8,
