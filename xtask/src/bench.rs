@@ -17,8 +17,9 @@ pub(crate) enum Peer {
 }
 
 /// Runs a script as if it were called, and tells how much memory it held.
-const WITH_PEAK: &str = "import resource, runpy, sys
+const WITH_PEAK: &str = "import os, resource, runpy, sys
 sys.argv = sys.argv[1:]
+sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name='__main__')
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 print('{\"peak_mib\": %d}' % peak)";
