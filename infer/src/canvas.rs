@@ -29,12 +29,10 @@ use crate::task::Layout;
 /// border and fading out.
 #[derive(Debug)]
 pub struct Development<'a> {
-    run: &'a ModelRun,
-    layout: Layout,
     given: Option<Arc<Given>>,
     blend: usize,
     spool: Spool,
-    first: Decoding,
+    first: Decoding<'a>,
     spent: Duration,
 }
 
@@ -47,14 +45,11 @@ impl<'a> Development<'a> {
         blend: usize,
         spool: Spool,
     ) -> Self {
-        let first = Decoding::new(run, &layout);
         Self {
-            run,
-            layout,
             given,
             blend,
             spool,
-            first,
+            first: Decoding::new(run, layout),
             spent: Duration::ZERO,
         }
     }
@@ -83,7 +78,7 @@ impl<'a> Development<'a> {
     /// # Errors
     /// When the spool cannot be written or read.
     pub fn finish(mut self, tokens: &TokenGrid) -> Result<Spool, DataError> {
-        let (run, layout) = (self.run, self.layout);
+        let (run, layout) = (self.first.run, self.first.layout);
         let stride = run.vqgan_config.stride();
         let first = film::frame(tokens, 0);
         self.decode_first(first.codes(), usize::MAX)?;
@@ -106,8 +101,8 @@ impl<'a> Development<'a> {
                 Some(guided) => film::decode_after(run, guided, &tokens, &layout, frame, &spool)?,
                 None => {
                     let paste = |x, y, part: Picture| spool.paste(frame, x, y, &part);
-                    let mut decoding = Decoding::new(run, &layout);
-                    decoding.run_to(usize::MAX, run, tokens.codes(), &layout, |_| true, paste)?;
+                    let mut decoding = Decoding::new(run, layout);
+                    decoding.run_to(usize::MAX, tokens.codes(), |_| true, paste)?;
                 }
             }
             blacken(&tokens, &layout, stride, frame, &spool)?;
@@ -116,20 +111,19 @@ impl<'a> Development<'a> {
     }
 
     fn decode_first(&mut self, codes: &[i32], known: usize) -> Result<(), DataError> {
-        let (layout, spool) = (self.layout, &self.spool);
-        let near = (2 * self.blend * self.run.vqgan_config.stride()) as isize;
+        let Decoding { run, layout, .. } = self.first;
+        let (given, spool) = (self.given.as_ref(), &self.spool);
+        let near = (2 * self.blend * run.vqgan_config.stride()) as isize;
         // What is given whole is put back, so it need not be decoded, except for its rim.
         let wanted = |[x, y]: [Range<isize>; 2]| {
             let inside = |range: Range<isize>, side: usize| {
                 (range.start - near).max(0)..(range.end + near).min(side as isize)
             };
             let (x, y) = (inside(x, layout.size.w), inside(y, layout.size.h));
-            let given = self.given.as_ref();
             !given.is_some_and(|given| given.covers(&x, &y))
         };
         let paste = |x, y, part: Picture| spool.paste(0, x, y, &part);
-        let first = &mut self.first;
-        first.run_to(known, self.run, codes, &layout, wanted, paste)
+        self.first.run_to(known, codes, wanted, paste)
     }
 }
 
@@ -150,8 +144,8 @@ pub fn picture(run: &ModelRun, tokens: &TokenGrid, layout: &Layout) -> Picture {
         picture.paste(&part, x, y);
         Ok::<_, Infallible>(())
     };
-    let mut decoding = Decoding::new(run, layout);
-    let Ok(()) = decoding.run_to(usize::MAX, run, tokens.codes(), layout, |_| true, paste);
+    let mut decoding = Decoding::new(run, *layout);
+    let Ok(()) = decoding.run_to(usize::MAX, tokens.codes(), |_| true, paste);
     picture
 }
 

@@ -14,7 +14,9 @@ use crate::task::Layout;
 
 /// One frame that is decoded along its long side.
 #[derive(Debug)]
-pub(super) struct Decoding {
+pub(super) struct Decoding<'a> {
+    pub(super) run: &'a ModelRun,
+    pub(super) layout: Layout,
     bands: Bands,
     sweep: Sweep,
     /// Rows and columns of tokens.
@@ -23,12 +25,14 @@ pub(super) struct Decoding {
     n_known: usize,
 }
 
-impl Decoding {
-    pub(super) fn new(run: &ModelRun, layout: &Layout) -> Self {
-        let sweep = sweep(layout);
+impl<'a> Decoding<'a> {
+    pub(super) fn new(run: &'a ModelRun, layout: Layout) -> Self {
+        let sweep = sweep(&layout);
         let size = [layout.tokens().h, layout.tokens().w];
         let whole = size.map(|side| side + 2 * RIM);
         Self {
+            run,
+            layout,
             bands: run.vqgan.decoding(whole, &run.tiling, sweep),
             sweep,
             size,
@@ -62,13 +66,11 @@ impl Decoding {
     pub(super) fn run_to<E>(
         &mut self,
         known: usize,
-        run: &ModelRun,
         codes: &[i32],
-        layout: &Layout,
         wanted: impl Fn([Range<isize>; 2]) -> bool,
         mut push: impl FnMut(usize, usize, Picture) -> Result<(), E>,
     ) -> Result<(), E> {
-        let size = self.size;
+        let (run, layout, size) = (self.run, self.layout, self.size);
         let device = run.device();
         let read = |window: &Window| {
             let [h, w] = window.size;

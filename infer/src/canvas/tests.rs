@@ -12,12 +12,10 @@ fn windowed() -> ModelRun {
     let mut run = run();
     run.tiling = Tiling {
         window: 4,
-        blend: 1,
         margin: 1,
         statistics: Statistics::Sampled(2),
-        whole: 0,
         stretch: 2,
-        most: 0,
+        ..Tiling::default()
     };
     run
 }
