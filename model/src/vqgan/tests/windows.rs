@@ -20,9 +20,7 @@ fn exact(margin: usize) -> Tiling {
         blend: 1,
         margin,
         statistics: Statistics::Exact,
-        whole: 0,
-        stretch: 32,
-        most: 0,
+        ..Tiling::default()
     }
 }
 
@@ -110,9 +108,7 @@ fn bands_come_in_order_and_make_up_the_picture() {
         blend: 1,
         margin: 1,
         statistics: Statistics::PerWindow,
-        whole: 0,
-        stretch: 32,
-        most: 0,
+        ..Tiling::default()
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     assert_eq!(whole.size, [28, 44]);
@@ -152,9 +148,7 @@ fn an_error_of_the_reader_of_bands_ends_the_decoding() {
         blend: 0,
         margin: 1,
         statistics: Statistics::PerWindow,
-        whole: 0,
-        stretch: 32,
-        most: 0,
+        ..Tiling::default()
     };
     let mut n_bands = 0;
     let (codes, all) = (codes(&vqgan, 6, 2, 0), |_| true);
@@ -178,9 +172,7 @@ fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
         blend: 1,
         margin: 1,
         statistics: Statistics::Sampled(4),
-        whole: 0,
-        stretch: 32,
-        most: 0,
+        ..Tiling::default()
     };
     let whole = vqgan.decode_tiled(codes.clone(), &tiling);
     let (rows, columns) = (2..12, 2..13);
@@ -221,12 +213,10 @@ fn leaving_out_windows_that_nobody_looks_at_changes_nothing_elsewhere() {
 fn in_stretches() -> Tiling {
     Tiling {
         window: 4,
-        blend: 1,
         margin: 1,
         statistics: Statistics::Sampled(2),
-        whole: 0,
         stretch: 2,
-        most: 0,
+        ..Tiling::default()
     }
 }
 
