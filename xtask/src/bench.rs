@@ -47,6 +47,9 @@ impl Measurement {
 
 /// Measures every task and prints a Markdown table.
 pub(crate) fn bench(backend: Target, peer: Option<(Peer, PathBuf)>) -> Result<ExitCode> {
+    if let Some((_, script)) = peer.as_ref().filter(|(_, script)| !script.is_file()) {
+        bail!("there is no {}", script.display());
+    }
     let mut command = cargo([
         "bench",
         "--profile",
@@ -66,7 +69,7 @@ pub(crate) fn bench(backend: Target, peer: Option<(Peer, PathBuf)>) -> Result<Ex
         bail!("the benchmark printed no measurement");
     }
     let peers = match &peer {
-        Some((Peer::Python, script)) => python(&ours, script, backend)?,
+        Some((Peer::Python, script)) => python(&ours, script, backend),
         None => vec![None; ours.len()],
     };
     println!("{}, {}, commit {}\n", machine(), backend.name(), commit());
@@ -85,11 +88,7 @@ fn measurements(output: &str) -> Vec<Measurement> {
 }
 
 /// Measures the same tasks with the Python peer, one after the other, where PyTorch is installed.
-fn python(
-    ours: &[Measurement],
-    script: &Path,
-    backend: Target,
-) -> Result<Vec<Option<Measurement>>> {
+fn python(ours: &[Measurement], script: &Path, backend: Target) -> Vec<Option<Measurement>> {
     let interpreter = std::env::var_os("NUWA_PYTHON").unwrap_or("python3".into());
     let has_torch = Command::new(&interpreter)
         .args(["-c", "import torch"])
@@ -99,10 +98,7 @@ fn python(
     if !has_torch.is_ok_and(|status| status.success()) {
         let name = interpreter.to_string_lossy();
         eprintln!("{name} has no PyTorch: the peer is left out (set NUWA_PYTHON to one that has)");
-        return Ok(vec![None; ours.len()]);
-    }
-    if !script.is_file() {
-        bail!("there is no {}", script.display());
+        return vec![None; ours.len()];
     }
     // The CPU is the peer's place for wgpu, too: PyTorch has no such backend.
     let device = if backend == Target::Cuda {
@@ -110,7 +106,7 @@ fn python(
     } else {
         "cpu"
     };
-    let measure = |line: &Measurement| {
+    let measure = |line: &Measurement| -> Result<Option<Measurement>> {
         if line.0.get("peer") == Some(&Value::Bool(false)) {
             return Ok(None);
         }
@@ -125,7 +121,14 @@ fn python(
         }
         Ok(Some(last))
     };
-    ours.iter().map(measure).collect()
+    // What was measured before is not lost with it.
+    let or_none = |measured: Result<_>| {
+        measured.unwrap_or_else(|error| {
+            eprintln!("the peer is left out: {error:#}");
+            None
+        })
+    };
+    ours.iter().map(measure).map(or_none).collect()
 }
 
 /// How much memory the peer says it held.
