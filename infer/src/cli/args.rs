@@ -202,11 +202,23 @@ pub(super) struct OutpaintArgs {
     pub(super) at: Option<PointPx>,
 }
 
+/// What is given of a landscape whose caption is painted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum GivenArg {
+    Nothing,
+    Picture,
+    All,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CaptionsArgs {
     /// How many captions; other ones for each --seed.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) count: u32,
+    /// What is given of a landscape beside its caption: nothing, the picture that begins its film, or
+    /// all of it. Then nothing is painted, and what is measured is what tokens let through.
+    #[arg(long, value_enum, default_value_t = GivenArg::Nothing)]
+    pub(super) given: GivenArg,
     /// How they are painted; --out is a folder for pictures and captions, and may be left away.
     #[command(flatten)]
     pub(super) paint: PaintArgs,

@@ -5,17 +5,19 @@ use std::ops::ControlFlow;
 
 use anyhow::Context;
 use nuwa_data::synthetic::{Attributes, Scene, recover, recover_film};
+use nuwa_data::video::write_clip;
 use nuwa_data::{Picture, Spool};
+use nuwa_model::render::TokenGrid;
 
-use super::args::CaptionsArgs;
+use super::args::{CaptionsArgs, GivenArg};
 use super::events::{self, Event};
-use super::outputs::Outputs;
-use super::paint::{begin, request};
+use super::outputs::{GivenFile, Outputs};
+use super::paint::{Asked, begin, request};
 use super::{Misuse, load};
 use crate::canvas::Development;
 use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
-use crate::task::TaskKind;
+use crate::task::{PointPx, TaskKind};
 
 /// Seed of the first landscape: far from those that datasets begin with.
 const FIRST_SCENE: u64 = 1 << 40;
@@ -45,8 +47,11 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
         return Err(Misuse("the captions are those of synthetic landscapes".into()).into());
     }
     let mut run = load(common, brush.renderer)?;
-    if run.text.is_none() {
+    if run.text.is_none() && args.given != GivenArg::All {
         return Err(Misuse("the model was trained without captions".into()).into());
+    }
+    if frames == 1 && args.given == GivenArg::Picture {
+        return Err(Misuse("a picture that is given wants --frames after it".into()).into());
     }
     if let Some(folder) = brush.out.first() {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -60,15 +65,19 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
             _ => Scene::of_film(scene_seed),
         };
         let caption = scene.caption();
-        let painting = paint(&mut run, args, &caption, first + number)?;
-        let frames = decode(&run, &painting)?;
-        let found = match &*frames {
+        let landscape = scene.clip(size.w, size.h, frames);
+        let painting = paint(&mut run, args, &caption, first + number, &landscape)?;
+        let seen = decode(&run, &painting)?;
+        let found = match &*seen {
             [picture] => recover(picture),
-            frames => recover_film(frames),
+            seen => recover_film(seen),
         };
         if let Some(folder) = brush.out.first() {
             let file = |ending: &str| folder.join(format!("{number:04}.{ending}"));
-            frames[0].write(&file("png"))?;
+            match &*seen {
+                [picture] => picture.write(&file("png"))?,
+                seen => write_clip(&file("apng"), seen)?,
+            }
             std::fs::write(file("txt"), &caption)?;
         }
         for (right, (_, agree, _)) in right.iter_mut().zip(&ASPECTS) {
@@ -89,21 +98,27 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Paints one caption.
+/// Paints one caption; of its landscape as much is given as was asked for.
 fn paint(
     run: &mut ModelRun,
     args: &CaptionsArgs,
     caption: &str,
     seed: u64,
+    landscape: &[Picture],
 ) -> anyhow::Result<Painting> {
-    let (brush, common) = (&args.paint.brush, &args.paint.common);
-    let mut request = request(TaskKind::Paint, args.paint.size, brush);
-    request.frames = args.paint.frames as usize;
-    request.prompt = Some(caption.to_owned());
+    let (brush, common, size) = (&args.paint.brush, &args.paint.common, args.paint.size);
+    let (task, picture) = match args.given {
+        GivenArg::Picture => (TaskKind::Animate, Some(GivenFile::of(&landscape[0]))),
+        GivenArg::Nothing | GivenArg::All => (TaskKind::Paint, None),
+    };
+    let mut request = request(task, size, brush);
+    request.frames = landscape.len();
+    request.at = picture.as_ref().map(|_| PointPx { x: 0, y: 0 });
+    request.prompt = run.text.as_ref().map(|_| caption.to_owned());
     request.sampling.smoothing = brush.smoothing.unwrap_or(run.smoothing);
-    let asked = super::paint::Asked {
+    let asked = Asked {
         request,
-        picture: None,
+        picture,
         mask: None,
         outputs: Outputs {
             tokens: None,
@@ -112,7 +127,15 @@ fn paint(
     };
     let plan = asked.choose(run, &asked.marked(run)?, brush.route.kind(), brush, common)?;
     run.tiling = plan.tiling;
-    let mut paintings = [begin(run, &asked, Some(seed), None, plan.route, false)?];
+    let mut painting = begin(run, &asked, Some(seed), None, plan.route, false)?;
+    if args.given == GivenArg::All {
+        let size = painting.layout.tokens();
+        let frames = landscape.iter();
+        let codes = frames.flat_map(|frame| run.encode(frame, [size.h, size.w]));
+        painting.tokens = TokenGrid::new(1, size, codes.collect());
+        return Ok(painting);
+    }
+    let mut paintings = [painting];
     painting::fill(run, &mut paintings, &plan.way(), |_| {
         ControlFlow::Continue(())
     })?;
@@ -123,7 +146,7 @@ fn paint(
 fn decode(run: &ModelRun, painting: &Painting) -> anyhow::Result<Vec<Picture>> {
     let (layout, size) = (&painting.layout, painting.layout.size);
     let spool = Spool::create(&std::env::temp_dir(), size.w, size.h, layout.frames)?;
-    let development = Development::new(run, *layout, None, 0, spool);
+    let development = Development::new(run, *layout, painting.given.clone(), 0, spool);
     let spool = development.finish(&painting.tokens)?;
     let frame = |frame| Ok(spool.crop(frame, 0, 0, size.w, size.h)?);
     (0..layout.frames).map(frame).collect()

@@ -80,6 +80,15 @@ impl GivenFile {
             bytes,
         })
     }
+
+    /// Takes a picture that is in no file, and goes into none.
+    pub(super) fn of(picture: &Picture) -> Self {
+        Self {
+            picture: picture.clone(),
+            bytes: Vec::new(),
+            hash: String::new(),
+        }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the paths are the result")]

@@ -18,6 +18,7 @@ mod ncp;
 mod norm;
 pub mod pnar;
 mod prompt;
+mod reach;
 pub mod sampling;
 mod session;
 mod token_layer;

@@ -51,7 +51,8 @@ pub struct RenderArgs {
     /// tiny, base or large.
     #[arg(long, default_value = "tiny", requires = "tokens")]
     size: Size,
-    /// Begin with the weights of this run, such as one on smaller pictures; the architecture is theirs.
+    /// Begin with the weights of this run, such as one on smaller pictures; the architecture is theirs,
+    /// except how far it sees (renderer.extent).
     #[arg(long, value_name = "RUN", requires = "tokens")]
     init_from: Option<PathBuf>,
     /// TOML with what shall differ from the preset.

@@ -43,15 +43,21 @@ impl First {
 
     pub(super) fn put_into(&self, config: &mut RenderRunConfig) {
         config.init_from = Some(self.run.clone());
+        // A renderer of pictures that goes on with films looks back as far as the preset does.
+        let f = self.renderer.extent.f.max(config.renderer.extent.f);
         config.renderer = self.renderer.clone();
+        config.renderer.extent.f = f;
         // Without a tower that learns, the store has its states, or there are no captions.
         if config.tower.is_some() {
             config.tower.clone_from(&self.tower);
         }
     }
 
+    /// Tells whether a config goes on with them; it may look farther or less far.
     pub(super) fn is_that_of(&self, config: &RenderRunConfig) -> bool {
-        config.renderer == self.renderer && (config.tower.is_none() || config.tower == self.tower)
+        let mut renderer = self.renderer.clone();
+        renderer.extent = config.renderer.extent;
+        config.renderer == renderer && (config.tower.is_none() || config.tower == self.tower)
     }
 }
 
@@ -76,7 +82,8 @@ pub(super) fn begun(
     first: &Path,
     device: &Device,
 ) -> anyhow::Result<(Renderer, Option<ClipText>)> {
-    let (renderer, _, _) = checkpoint::load(&first.join(RENDERER), device)?;
+    let (renderer, theirs, _) = checkpoint::load::<Renderer>(&first.join(RENDERER), device)?;
+    let renderer = renderer.reaching(theirs.extent, config.renderer.extent);
     let tower = match &config.tower {
         Some(_) => Some(checkpoint::load(&first.join(TEXT), device)?.0),
         None => None,
