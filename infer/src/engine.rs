@@ -62,18 +62,16 @@ pub fn paint<U: Uniforms>(
             let given = tokens.cut(step.index, step.order, patch);
             PatchJob::new(step, pool.select_or(step, &blank), given)
         };
-        let mut jobs: Vec<PatchJob> = wave.steps.iter().map(job).collect();
+        let jobs: Vec<PatchJob> = wave.steps.iter().map(job).collect();
         let written = jobs.iter().any(PatchJob::is_open);
-        if written {
-            let codes = session.write(&jobs, sampler);
-            paste(wave, route, session, tokens, &codes);
-            jobs = jobs
-                .iter()
-                .zip(codes)
-                .map(|(job, codes)| job.with(codes))
-                .collect();
-        }
-        let caches = session.precache(&jobs);
+        let caches = match written {
+            false => session.precache(&jobs),
+            true => {
+                let wrote = session.write(&jobs, sampler);
+                paste(wave, route, session, tokens, &wrote.tokens);
+                wrote.caches
+            }
+        };
         for (position, cache) in wave.steps.iter().zip(caches) {
             pool.add(*position, cache);
         }

@@ -47,14 +47,10 @@ impl Pace {
             wave(session, fullest, 1);
             decode(run, plan.window);
         }
-        let (written, cached) = wave(session, fullest, 1);
-        let one_patch = written + cached;
+        let (one_patch, cached) = wave(session, fullest, 1);
         let widest_wave = match widest {
             1 => one_patch,
-            n => {
-                let (written, cached) = wave(session, fullest, n);
-                written + cached
-            }
+            n => wave(session, fullest, n).0,
         };
         Self {
             one_patch,
@@ -79,8 +75,8 @@ impl Pace {
     }
 }
 
-/// Paints a batch of `n` patches that see as much as one step; gives the seconds of writing and of
-/// caching.
+/// Paints a batch of `n` patches that see as much as one step; gives the seconds that takes, and those of
+/// caching them if they are known.
 fn wave(session: &Session, step: &Step, n: usize) -> (f64, f64) {
     let blank = session.blank();
     let m = session.config().tokens_per_patch() * session.pictures();
@@ -90,16 +86,14 @@ fn wave(session: &Session, step: &Step, n: usize) -> (f64, f64) {
     let seeds = (0..session.pictures() as u64).collect();
     let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds });
     let start = Instant::now();
-    let codes = session.write(&jobs, &sampler);
+    let wrote = session.write(&jobs, &sampler);
+    // Devices compute while this goes on. One that fails here will say so when it paints.
+    let _ = session.device().sync();
     let written = start.elapsed().as_secs_f64();
-    let jobs: Vec<_> = jobs
-        .iter()
-        .zip(codes)
-        .map(|(job, codes)| job.with(codes))
-        .collect();
+    let jobs = jobs.iter().zip(wrote.tokens);
+    let jobs: Vec<_> = jobs.map(|(job, codes)| job.with(codes)).collect();
     let start = Instant::now();
     let caches = session.precache(&jobs);
-    // Devices compute while this goes on. One that fails here will say so when it paints.
     let _ = session.device().sync();
     drop(caches);
     (written, start.elapsed().as_secs_f64())

@@ -2,7 +2,8 @@
 //! softmax(q·Kᵀ/√w + bias) V.
 //!
 //! Keys and values lie in buffers with room for tokens that are not written yet. Only what is
-//! written is read, and nothing is copied.
+//! written is read, and nothing is copied. A query gets the same bits whether it comes alone or with
+//! those after it.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -21,17 +22,21 @@ const WORTH_SHARING: usize = 1 << 16;
 /// The sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Queries: pictures times heads.
+    /// Buffers of keys and values: pictures times heads.
     pub rows: usize,
+    /// Queries of each of them.
+    pub queries: usize,
     /// Places for which the buffers have room.
     pub places: usize,
-    /// Places that are looked at, from the first on; at least one.
+    /// Places that the first query looks at, from the first on; at least one.
     pub seen: usize,
-    /// Rows of the bias, each for as many successive queries as the others.
+    /// How many more each later query looks at.
+    pub more: usize,
+    /// Rows of the bias, each for as many successive buffers as the others; 0 for none.
     pub bias_rows: usize,
 }
 
-/// Gives `[rows, 64]` for `queries` `[rows, 64]`, `keys` and `values` `[rows, places, 64]` and
+/// Gives `[rows, queries, 64]` for queries of that shape, `keys` and `values` `[rows, places, 64]` and
 /// `bias` `[bias_rows, places]`.
 ///
 /// # Panics
@@ -45,29 +50,36 @@ pub fn forward(
 ) -> Vec<f32> {
     let Shape {
         rows,
+        queries: n,
         places,
         seen,
+        more,
         bias_rows,
     } = shape;
-    assert_eq!(queries.len(), rows * WIDTH, "queries");
+    let most = seen + more * n.saturating_sub(1);
+    assert_eq!(queries.len(), rows * n * WIDTH, "queries");
     assert_eq!(keys.len(), rows * places * WIDTH, "keys");
     assert_eq!(values.len(), keys.len(), "values");
     assert_eq!(bias.len(), bias_rows * places, "bias");
-    assert!((1..=places).contains(&seen), "{seen} of {places} places");
+    assert!(seen >= 1 && most <= places, "{seen} to {most} of {places}");
     assert!(rows.is_multiple_of(bias_rows.max(1)), "rows of the bias");
-    let mut output = vec![0.0; rows * WIDTH];
-    let attend = |(row, output): (usize, &mut [f32])| {
+    let mut output = vec![0.0; rows * n * WIDTH];
+    let attend = |(at, output): (usize, &mut [f32])| {
+        let (row, seen) = (at / n, seen + at % n * more);
         let buffer = row * places * WIDTH..(row * places + seen) * WIDTH;
-        let bias = &bias[row * bias_rows / rows * places..][..seen];
+        let mut scores = vec![0.0; seen];
+        if bias_rows > 0 {
+            scores.copy_from_slice(&bias[row * bias_rows / rows * places..][..seen]);
+        }
         Arch::new().dispatch(Row {
-            query: &queries[row * WIDTH..][..WIDTH],
+            query: &queries[at * WIDTH..][..WIDTH],
             keys: &keys[buffer.clone()],
             values: &values[buffer],
-            bias,
+            scores,
             output,
         });
     };
-    if rows * seen * WIDTH < WORTH_SHARING {
+    if rows * n * most * WIDTH < WORTH_SHARING {
         output.chunks_mut(WIDTH).enumerate().for_each(attend);
     } else {
         output.par_chunks_mut(WIDTH).enumerate().for_each(attend);
@@ -80,7 +92,8 @@ struct Row<'a> {
     query: &'a [f32],
     keys: &'a [f32],
     values: &'a [f32],
-    bias: &'a [f32],
+    /// What its scores begin with.
+    scores: Vec<f32>,
     output: &'a mut [f32],
 }
 
@@ -94,7 +107,7 @@ impl WithSimd for Row<'_> {
             *scaled = query / (WIDTH as f32).sqrt();
         }
         let (query, _) = S::as_simd_f32s(&query);
-        let mut scores = self.bias.to_vec();
+        let mut scores = self.scores;
         for (score, key) in scores.iter_mut().zip(self.keys.chunks_exact(WIDTH)) {
             let (key, _) = S::as_simd_f32s(key);
             let mut sum = simd.splat_f32s(0.0);

@@ -1,16 +1,17 @@
 //! AR: the tokens of a patch one after the other (page §4). Position t predicts token t + 1, BOS
 //! the first.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
 
+use super::Transfer;
 use super::adc::TokenGrid;
-use super::attention::KeyValues;
 use super::job::PatchJob;
+use super::ncp::{Kept, PatchMemory, PoolKind};
 use super::norm::normalize;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::Session;
 use super::transformer::{RenderInput, RenderOutput, Renderer};
-use super::{Feed, HEAD_WIDTH};
 
 impl Renderer {
     /// Gives the teacher-forced logits of a patch and its cache, in one pass.
@@ -36,141 +37,184 @@ impl Renderer {
     }
 }
 
-/// Keys and values of one layer while a wave is written: context first, then BOS and the tokens.
-/// Allocated once per wave; the token loop writes into it.
-struct Buffer {
-    pairs: Option<KeyValues>,
-}
-
-impl Buffer {
-    /// Writes the pairs of one token at place `at` and gives the whole buffer.
-    fn put(&mut self, at: usize, new: KeyValues) -> KeyValues {
-        // Taken out, the tensors have one owner and are written in place.
-        let KeyValues { keys, values } = self.pairs.take().expect("put back by every call");
-        let [b, heads, _, width] = keys.dims();
-        let place = [0..b, 0..heads, at..at + 1, 0..width];
-        let pairs = KeyValues {
-            keys: keys.slice_assign(place.clone(), new.keys),
-            values: values.slice_assign(place, new.values),
-        };
-        self.pairs = Some(pairs.clone());
-        pairs
-    }
-}
-
 impl Session {
-    /// Writes the patches of a wave token by token.
+    /// Writes the patches of a wave token by token; gives their caches, too, if those have the bits
+    /// that [`replay`](Self::replay) would give them.
     pub(super) fn write_ar<U: Uniforms>(
         &self,
         jobs: &[PatchJob],
         sampler: &Sampler<U>,
-    ) -> Vec<Vec<i32>> {
-        let (g, b, m) = (jobs.len(), self.pictures(), self.config.tokens_per_patch());
-        let (mut buffers, mut biases, own) = self.buffers(jobs);
+    ) -> (Vec<Vec<i32>>, Option<Vec<PatchMemory>>) {
+        let (g, m) = (jobs.len(), self.config.tokens_per_patch());
+        let mut desk = self.lay_out(jobs);
         let places = self.wave_places(jobs);
-        let texts = self.wave_texts(jobs);
-        let mut tokens = vec![Vec::with_capacity(b * m); g * b];
         let mut z = self.wave_begin(jobs);
         let weights = self.tokens.as_ref().expect("an autoregressive model");
+        // The CPU is the host.
+        let mut choosing = match self.exact() {
+            Some(_) => Choosing::here(jobs, self.pictures, m),
+            None => Choosing::there(jobs, self.pictures, m, &sampler.uniforms, &self.device),
+        };
         for t in 0..m {
-            for bias in &mut biases {
-                let [n, heads, _, _] = bias.dims();
-                let place = [0..n, 0..heads, 0..1, own + t..own + t + 1];
-                let hidden = std::mem::replace(bias, Tensor::empty([1, 1, 1, 1], &self.device));
-                *bias = hidden.slice_fill(place, 0.0);
-            }
-            for (l, layer) in self.renderer.layers.iter().enumerate() {
-                let (queries, pair) = weights.layers[l].project(layer, z.clone());
-                let pairs = buffers[l].put(own + t, pair);
-                let bias = biases[l % biases.len()].clone();
-                let written = (pairs, bias, own + t + 1);
-                z = weights.layers[l].forward(layer, z, queries, written, texts[l].as_ref());
-            }
+            z = self.advance(&mut desk, z, t, |_| ());
             let logits = weights.head.forward(normalize(&self.renderer.norm, z));
-            let chosen = self.choose(logits, t, jobs, sampler);
-            for (tokens, token) in tokens.iter_mut().zip(&chosen) {
-                tokens.push(*token);
-            }
-            let place = places.clone().narrow(1, t, 1);
-            z = self
-                .renderer
-                .tok_emb
-                .forward(self.token_tensor(&self.for_rows(&chosen, 1), 1))
-                + place;
+            let chosen = self.choose(logits, t, &mut choosing, sampler);
+            z = self.renderer.tok_emb.forward(chosen) + places.clone().narrow(1, t, 1);
         }
-        tokens.chunks(b).map(<[Vec<i32>]>::concat).collect()
+        let tokens = self.by_patch(&choosing.chosen(m));
+        let leaves_caches = self.exact().is_some()
+            && self.pool == PoolKind::KeyValues
+            && self.config.transfer == Transfer::Context;
+        let caches = leaves_caches.then(|| {
+            // The last token was chosen, but no layer has seen it.
+            self.advance(&mut desk, z, m, |_| ());
+            self.kept(&desk, g)
+        });
+        self.put_away(desk);
+        (tokens, caches)
     }
 
-    /// Allocates the buffers of every layer with the context in place; gives them, the biases that
-    /// hide what is not written yet (one for all layers, or one each), and where BOS goes.
-    fn buffers(&self, jobs: &[PatchJob]) -> (Vec<Buffer>, Vec<Tensor<4>>, usize) {
-        let (rows, m) = (jobs.len() * self.batch, self.config.tokens_per_patch());
-        let heads = self.config.n_heads();
-        let padding = self.padding(jobs);
-        let unwritten = Tensor::full([rows, 1, 1, m + 1], f32::NEG_INFINITY, &self.device);
-        let (mut buffers, mut biases, mut own) = (Vec::new(), Vec::new(), 0);
-        for l in 0..self.renderer.layers.len() {
-            let empty = || Tensor::zeros([rows, heads, m + 1, HEAD_WIDTH], &self.device);
-            let (pairs, bias) = match self.context(l, jobs, padding.as_ref()) {
-                None => (
-                    KeyValues {
-                        keys: empty(),
-                        values: empty(),
-                    },
-                    unwritten.clone(),
-                ),
-                Some(context) => {
-                    own = context.pairs.keys.dims()[2];
-                    let seen = context
-                        .bias
-                        .unwrap_or_else(|| Tensor::zeros([1, 1, 1, own], &self.device));
-                    let per_head = seen.dims()[1];
-                    let seen = seen.expand([rows, per_head, 1, own]);
-                    let unwritten = unwritten.clone().expand([rows, per_head, 1, m + 1]);
-                    let pairs = KeyValues {
-                        keys: Tensor::cat(vec![context.pairs.keys, empty()], 2),
-                        values: Tensor::cat(vec![context.pairs.values, empty()], 2),
-                    };
-                    (pairs, Tensor::cat(vec![seen, unwritten], 3))
-                }
-            };
-            buffers.push(Buffer { pairs: Some(pairs) });
-            // Post-RPE has a table in every layer.
-            if l == 0 || self.config.feed == Feed::Post {
-                biases.push(bias);
+    /// Caches the patches of a wave from the states of all their tokens, `[g · b, m, d]`, as the token
+    /// loop does it, but at once.
+    pub(super) fn replay(&self, z: Tensor<3>, jobs: &[PatchJob]) -> Vec<PatchMemory> {
+        let mut desk = self.lay_out(jobs);
+        let mut inputs = Vec::with_capacity(self.renderer.layers.len());
+        let keeps_states = self.pool == PoolKind::States;
+        let z = Tensor::cat(vec![self.wave_begin(jobs), z], 1);
+        self.advance(&mut desk, z, 0, |z| {
+            if keeps_states {
+                let m = self.config.tokens_per_patch();
+                inputs.push(Kept::States(z.clone().narrow(1, 1, m)));
             }
-        }
-        (buffers, biases, own)
+        });
+        let caches = match keeps_states {
+            true => self.split_wave(&inputs, jobs.len()),
+            false => self.kept(&desk, jobs.len()),
+        };
+        self.put_away(desk);
+        caches
     }
 
+    /// Chooses token `t` of every row from logits `[g · b, 1, v]`; gives `[g · b, 1]`.
     fn choose<U: Uniforms>(
         &self,
         logits: Tensor<3>,
-        token: usize,
-        jobs: &[PatchJob],
+        t: usize,
+        choosing: &mut Choosing,
         sampler: &Sampler<U>,
-    ) -> Vec<i32> {
-        let logits = self.guide(host(logits.into_data()), self.config.n_codes);
-        let of = |(row, logits): (usize, &[f32])| {
-            let (job, picture) = (&jobs[row / self.pictures], row % self.pictures);
-            match job.given[picture * self.config.tokens_per_patch() + token] {
-                TokenGrid::UNKNOWN => sampler.token(
-                    logits,
-                    Draw {
-                        picture,
-                        index: job.index,
-                        token,
-                        turn: 0,
-                    },
-                ),
-                given => given,
+    ) -> Tensor<2, Int> {
+        match choosing {
+            Choosing::Here { draws, chosen } => {
+                let logits = self.guide(host(logits.into_data()), self.config.n_codes);
+                let of_row = draws.par_iter().zip(logits.par_chunks(self.config.n_codes));
+                let choose = |((given, draw), logits): (&(Vec<i32>, Draw), &[f32])| match given[t] {
+                    TokenGrid::UNKNOWN => sampler.token(logits, Draw { token: t, ..*draw }),
+                    given => given,
+                };
+                let tokens: Vec<i32> = of_row.map(choose).collect();
+                let next = self.token_tensor(&self.for_rows(&tokens, 1), 1);
+                chosen.push(tokens);
+                next
             }
+            Choosing::There {
+                uniforms,
+                given,
+                chosen,
+            } => {
+                let uniforms = uniforms.clone().narrow(1, t, 1);
+                let given = given.clone().narrow(1, t, 1);
+                let drawn = sampler.tokens(self.guided(logits), uniforms);
+                let is_given = given.clone().greater_equal_elem(0);
+                let tokens = drawn.mask_where(is_given, given);
+                chosen.push(tokens.clone());
+                self.of_rows(tokens)
+            }
+        }
+    }
+}
+
+/// How tokens are chosen: rows are pictures, patch by patch.
+enum Choosing {
+    /// On the host, which reads the logits.
+    Here {
+        /// Of each row what is given, and the key of its random numbers.
+        draws: Vec<(Vec<i32>, Draw)>,
+        /// Token by token, all rows.
+        chosen: Vec<Vec<i32>>,
+    },
+    /// On the device, which is not waited for before the patches are done.
+    There {
+        /// `[rows, m]` each.
+        uniforms: Tensor<2>,
+        given: Tensor<2, Int>,
+        /// `[rows, 1]`, token by token.
+        chosen: Vec<Tensor<2, Int>>,
+    },
+}
+
+impl Choosing {
+    fn draws(jobs: &[PatchJob], pictures: usize, m: usize) -> Vec<(Vec<i32>, Draw)> {
+        let row = |row: usize| {
+            let (job, picture) = (&jobs[row / pictures], row % pictures);
+            let draw = Draw {
+                picture,
+                index: job.index,
+                token: 0,
+                turn: 0,
+            };
+            (job.given[picture * m..][..m].to_vec(), draw)
         };
-        logits
-            .chunks(self.config.n_codes)
-            .enumerate()
-            .map(of)
-            .collect()
+        (0..jobs.len() * pictures).map(row).collect()
+    }
+
+    fn here(jobs: &[PatchJob], pictures: usize, m: usize) -> Self {
+        Self::Here {
+            draws: Self::draws(jobs, pictures, m),
+            chosen: Vec::with_capacity(m),
+        }
+    }
+
+    fn there<U: Uniforms>(
+        jobs: &[PatchJob],
+        pictures: usize,
+        m: usize,
+        uniforms: &U,
+        device: &Device,
+    ) -> Self {
+        let draws = Self::draws(jobs, pictures, m);
+        let shape = [draws.len(), m];
+        let number = |(_, draw): &(Vec<i32>, Draw), token| {
+            let mut u = [0.0];
+            uniforms.fill(Draw { token, ..*draw }, &mut u);
+            u[0] as f32
+        };
+        let numbers = draws
+            .iter()
+            .flat_map(|row| (0..m).map(|token| number(row, token)));
+        let numbers = TensorData::new(numbers.collect(), shape);
+        let given: Vec<i32> = draws.iter().flat_map(|(given, _)| given.clone()).collect();
+        Self::There {
+            uniforms: Tensor::from_data(numbers, device),
+            given: Tensor::from_data(TensorData::new(given, shape), device),
+            chosen: Vec::with_capacity(m),
+        }
+    }
+
+    /// Gives what was chosen, `[rows · m]`.
+    fn chosen(self, m: usize) -> Vec<i32> {
+        match self {
+            Self::Here { draws, chosen } => {
+                let row = |row| (0..m).map(move |t| (t, row));
+                let places = (0..draws.len()).flat_map(row);
+                places
+                    .map(|(t, row): (usize, usize)| chosen[t][row])
+                    .collect()
+            }
+            Self::There { chosen, .. } => {
+                let tokens = Tensor::cat(chosen, 1).into_data().convert::<i32>();
+                tokens.try_to_vec().expect("converted to i32")
+            }
+        }
     }
 }
 

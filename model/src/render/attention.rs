@@ -104,24 +104,28 @@ fn biased_heads(queries: Tensor<4>, pairs: KeyValues, bias: Option<Tensor<4>>) -
     softmax(scores).matmul(pairs.values)
 }
 
-/// Lets single queries look at buffers of which the first `seen` places are written. The bias must
-/// hide the rest, for backends that have no use for `seen`.
+/// Lets queries look at buffers: the first at the first `seen` places, each later one at `more` more.
+/// Backends without a kernel for that look at all places: there the bias must hide the rest, and a
+/// query comes alone.
 ///
 /// # Shapes
-/// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
-/// `[b, heads, 1, 64]`.
+/// queries `[b, heads, t, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
+/// `[b, heads, t, 64]`.
 pub(super) fn attend_written(
     queries: Tensor<4>,
     pairs: KeyValues,
-    bias: Tensor<4>,
-    seen: usize,
+    bias: Option<Tensor<4>>,
+    (seen, more): (usize, usize),
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if !queries.is_autodiff() && crate::flex::takes(&queries) {
-        return super::flex::attend(queries, pairs, bias, seen);
+        return super::flex::attend(queries, pairs, bias, (seen, more));
     }
-    let _ = seen;
-    biased_heads(queries, pairs, Some(bias))
+    assert!(
+        more == 0 || queries.dims()[2] == 1,
+        "one query at a time, or all of them see the same"
+    );
+    biased_heads(queries, pairs, bias)
 }
 
 /// Forbids each of the last `m` of `s` tokens to look at later ones: `[1, 1, m, s]`, 0 or −∞.

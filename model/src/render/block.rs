@@ -99,6 +99,14 @@ impl Block {
         self.cross.as_ref().map(|cross| cross.key_values(text))
     }
 
+    /// Gives what sets keys of patches apart from own ones, by rows of the relative table: `[n, d]` to be
+    /// added to keys, or `[n, heads]` to be added to scores.
+    pub(super) fn shifts(&self, rows: Tensor<1, Int>, own_row: usize) -> Tensor<2> {
+        let rpe = self.rpe.val();
+        let own = rpe.clone().narrow(0, own_row, 1);
+        rpe.select(0, rows) - own
+    }
+
     /// Turns context keys and values, `n` patches of `m` tokens in the order of `rows`, into what
     /// the layer sees. `rows` `[n]` are rows of the relative table.
     pub(super) fn relate(
@@ -110,9 +118,7 @@ impl Block {
         let [b, heads, s, width] = pairs.keys.dims();
         let [n] = rows.dims();
         let m = s / n;
-        let rpe = self.rpe.val();
-        let own = rpe.clone().narrow(0, own_row, 1);
-        let shift = rpe.select(0, rows) - own; // [n, d] or [n, heads]
+        let shift = self.shifts(rows, own_row);
         if shift.dims()[1] == heads * width {
             // Freshly projected keys lie token after token, so merging the heads copies nothing.
             let keys = merge_heads(pairs.keys).reshape([b, n, m, heads * width]);

@@ -34,7 +34,7 @@ pub(super) fn pack(weight: Tensor<2>) -> Tensor<3> {
 /// Gives x W + bias for a few rows.
 ///
 /// # Shapes
-/// x `[b, 1, k]`, a packed weight `[k, n]`, bias `[n]`; gives `[b, 1, n]`.
+/// x `[b, t, k]`, a packed weight `[k, n]`, bias `[n]`; gives `[b, t, n]`.
 pub(super) fn project(
     x: Tensor<3>,
     packed: Tensor<3>,
@@ -50,21 +50,23 @@ pub(super) fn project(
     Tensor::from_dispatch(<Dispatch as TokenKernels>::project(x, packed, bias, n))
 }
 
-/// Gives softmax(QKᵀ/√64 + bias) V of one query per head over the first `seen` places.
+/// Gives softmax(QKᵀ/√64 + bias) V: the first query of a head looks at the first `seen` places, each
+/// later one at `more` more.
 ///
 /// # Shapes
-/// queries `[b, heads, 1, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
-/// `[b, heads, 1, 64]`.
+/// queries `[b, heads, t, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
+/// `[b, heads, t, 64]`.
 pub(super) fn attend(
     queries: Tensor<4>,
     pairs: KeyValues,
-    bias: Tensor<4>,
-    seen: usize,
+    bias: Option<Tensor<4>>,
+    (seen, more): (usize, usize),
 ) -> Tensor<4> {
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([0, 0, 0, 0], &queries.device()));
     let [queries, keys, values, bias] =
         [queries, pairs.keys, pairs.values, bias].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as TokenKernels>::attend(
-        queries, keys, values, bias, seen,
+        queries, keys, values, bias, seen, more,
     ))
 }
 
@@ -83,15 +85,16 @@ trait TokenKernels: Backend {
         values: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         seen: usize,
+        more: usize,
     ) -> FloatTensor<Self>;
 }
 
 impl TokenKernels for Flex {
     fn project(x: FlexTensor, packed: FlexTensor, bias: FlexTensor, n: usize) -> FlexTensor {
         let [x, packed, bias] = [x, packed, bias].map(|tensor| tensor.to_contiguous());
-        let [b, one, k] = x.layout().shape().dims();
+        let [b, t, k] = x.layout().shape().dims();
         let output = few_rows::product(numbers(&x), numbers(&packed), numbers(&bias), [k, n]);
-        FlexTensor::from_data(TensorData::new(output, [b, one, n]))
+        FlexTensor::from_data(TensorData::new(output, [b, t, n]))
     }
 
     fn attend(
@@ -100,15 +103,19 @@ impl TokenKernels for Flex {
         values: FlexTensor,
         bias: FlexTensor,
         seen: usize,
+        more: usize,
     ) -> FlexTensor {
         let [queries, keys, values, bias] =
             [queries, keys, values, bias].map(|tensor| tensor.to_contiguous());
         let [b, heads, places, width] = keys.layout().shape().dims();
         let [bias_b, bias_heads, _, _] = bias.layout().shape().dims();
+        let [_, _, n, _] = queries.layout().shape().dims();
         let shape = attend::Shape {
             rows: b * heads,
+            queries: n,
             places,
             seen,
+            more,
             bias_rows: bias_b * bias_heads,
         };
         let output = attend::forward(
@@ -118,7 +125,7 @@ impl TokenKernels for Flex {
             numbers(&bias),
             shape,
         );
-        FlexTensor::from_data(TensorData::new(output, [b, heads, 1, width]))
+        FlexTensor::from_data(TensorData::new(output, [b, heads, n, width]))
     }
 }
 
@@ -177,11 +184,33 @@ mod tests {
                 keys: keys.clone(),
                 values: values.clone(),
             };
-            let found = attend(queries.clone(), pairs, bias.clone(), seen);
+            let found = attend(queries.clone(), pairs, Some(bias.clone()), (seen, 0));
             let [keys, values] = [keys, values].map(|x| x.narrow(2, 0, seen));
             let scores = queries.matmul(keys.swap_dims(2, 3)) / (HEAD_WIDTH as f64).sqrt();
             let expected = softmax(scores + bias.narrow(3, 0, seen), 3).matmul(values);
             same(found, expected, &format!("{b} {heads} {s} {seen}"));
+        }
+    }
+
+    #[test]
+    fn queries_that_come_together_get_the_bits_that_each_gets_alone() {
+        let (b, heads, s, first, t) = (2, 3, 40, 11, 7);
+        let queries = draw([b, heads, t, HEAD_WIDTH]);
+        let pairs = KeyValues {
+            keys: draw([b, heads, s, HEAD_WIDTH]),
+            values: draw([b, heads, s, HEAD_WIDTH]),
+        };
+        for bias in [Some(draw([b, 1, 1, s])), None] {
+            for more in [0, 1] {
+                let together = attend(queries.clone(), pairs.clone(), bias.clone(), (first, more));
+                for at in 0..t {
+                    let query = queries.clone().narrow(2, at, 1);
+                    let seen = (first + at * more, 0);
+                    let alone = attend(query, pairs.clone(), bias.clone(), seen);
+                    let found = together.clone().narrow(2, at, 1);
+                    assert_eq!(found.into_data(), alone.into_data(), "query {at}");
+                }
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ pub mod ar;
 mod attention;
 mod block;
 mod config;
+mod desk;
+mod draw;
 #[cfg(feature = "flex")]
 mod flex;
 mod geglu;
@@ -30,7 +32,7 @@ pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
 pub use job::PatchJob;
 pub use ncp::{Ncp, PatchCache, PatchMemory, PoolKind};
 pub use prompt::{Guidance, Prompt, TextOfPatch};
-pub use session::Session;
+pub use session::{Session, Written};
 pub use transformer::{RenderInput, RenderOutput, Renderer};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use super::attention::KeyValues;
 use super::block::Block;
@@ -108,6 +108,31 @@ impl Session {
             text.iter().zip(negative).map(mix).collect::<Vec<_>>()
         };
         logits.chunks(self.batch * n).flat_map(of_patch).collect()
+    }
+}
+
+impl Session {
+    /// Gives the guided logits of pictures, `[g · pictures, v]`, from those of rows, `[g · b, 1, v]`, on
+    /// their device.
+    pub(super) fn guided(&self, logits: Tensor<3>) -> Tensor<2> {
+        let [rows, _, v] = logits.dims();
+        let Some(Guidance { scale, .. }) = self.guidance else {
+            return logits.reshape([rows, v]);
+        };
+        let logits = logits.reshape([rows / self.batch, 2, self.pictures * v]);
+        let [text, negative] = [0, 1].map(|n| logits.clone().narrow(1, n, 1));
+        let guided = negative.clone() + (text - negative) * scale;
+        guided.reshape([rows / 2, v])
+    }
+
+    /// Gives what belongs to pictures, `[g · pictures, 1]`, for the rows of a batch, `[g · b, 1]`.
+    pub(super) fn of_rows(&self, values: Tensor<2, Int>) -> Tensor<2, Int> {
+        let ([rows, _], times) = (values.dims(), self.batch / self.pictures);
+        if times == 1 {
+            return values;
+        }
+        let values = values.reshape([rows / self.pictures, 1, self.pictures]);
+        values.repeat_dim(1, times).reshape([rows * times, 1])
     }
 }
 

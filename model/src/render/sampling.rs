@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::patch::PatchIndex;
 
 /// What is left of the probability of a code that label smoothing alone explains.
-const LEAST_PROBABILITY: f64 = 1e-9;
+pub(super) const LEAST_PROBABILITY: f64 = 1e-9;
 
 /// What a random number is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Draw {
 }
 
 /// A source of uniform numbers in (0, 1), a pure function of what they are for.
-pub trait Uniforms {
+pub trait Uniforms: Sync {
     /// Fills `out` with the numbers of a draw.
     fn fill(&self, draw: Draw, out: &mut [f64]);
 }

@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, Tolerance};
 
 use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uncover, Uniforms, Unmasking};
+use super::token_layer::Projection;
 use super::*;
 use crate::patch::{Extent, GridSize, Order, PatchRect, Route, TokenSize};
 
@@ -113,11 +114,12 @@ fn paint(
         let cache = if step.known {
             session.precache(&jobs).remove(0)
         } else {
-            let tokens = session.write(&jobs, &sampler).remove(0);
+            let mut written = session.write(&jobs, &sampler);
+            let tokens = written.tokens.remove(0);
             for (picture, tokens) in tokens.chunks(6).enumerate() {
                 grid.paste(picture, step.index, step.order, PATCH, tokens);
             }
-            session.precache(&[jobs[0].with(tokens)]).remove(0)
+            written.caches.remove(0)
         };
         all.push(cache.clone());
         pool.add(position, cache);
@@ -201,6 +203,103 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
             pool.add(position, cache);
             pool.remove(step);
         }
+    }
+}
+
+/// What a wave leaves when it is written is what its tokens leave when they are read back, to the bit:
+/// alone or in a wave with others, after longer waves or before.
+#[test]
+fn a_patch_read_back_leaves_the_bits_it_left_when_it_was_written() {
+    for config in kinds() {
+        let renderer = renderer(&config);
+        let (route, text) = (circle(), text(&config, 2));
+        for pool in [PoolKind::KeyValues, PoolKind::States] {
+            let session = || {
+                let prompt = text.clone().map(Prompt::Same);
+                Session::new(&renderer, &config, prompt, None, 2).with_pool(pool)
+            };
+            let (writing, reading) = (session(), session());
+            let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds: vec![3, 4] });
+            let mut all: Vec<PatchMemory> = Vec::new();
+            for steps in [0..1, 1..2, 2..4, 4..5] {
+                let unknown = vec![TokenGrid::UNKNOWN; 12];
+                let jobs: Vec<PatchJob> = route.steps()[steps]
+                    .iter()
+                    .map(|step| {
+                        let found = step
+                            .context
+                            .iter()
+                            .filter(|entry| entry.position < all.len());
+                        let (context, rows) =
+                            found.map(|entry| (&all[entry.position], entry.row)).unzip();
+                        PatchJob {
+                            rows,
+                            ..PatchJob::new(step, context, unknown.clone())
+                        }
+                    })
+                    .collect();
+                let written = writing.write(&jobs, &sampler);
+                for (n, (job, tokens)) in jobs.iter().zip(&written.tokens).enumerate() {
+                    let alone = reading.precache(&[job.with(tokens.clone())]).remove(0);
+                    for l in 0..config.n_layers {
+                        let (found, expected) = (
+                            writing.pairs(l, &written.caches[n]),
+                            reading.pairs(l, &alone),
+                        );
+                        let bits = |x: &Tensor<4>| x.clone().into_data();
+                        assert_eq!(bits(&found.keys), bits(&expected.keys), "{config:?} {l}");
+                        assert_eq!(
+                            bits(&found.values),
+                            bits(&expected.values),
+                            "{config:?} {l}"
+                        );
+                    }
+                }
+                all.extend(written.caches);
+            }
+        }
+    }
+}
+
+/// Where tokens are drawn on the device, they are those that the host draws, the given ones among them.
+#[test]
+fn a_device_that_is_not_waited_for_writes_the_same_tokens() {
+    for d_text in [None, Some(8)] {
+        let config = config(Decoding::Ar, Feed::Pre, d_text);
+        let renderer = renderer(&config);
+        let texts = text(&config, 3);
+        let session = || {
+            let part = |from, n| texts.clone().map(|text| text.narrow(0, from, n));
+            let guidance = part(2, 1).map(|negative| Guidance {
+                negative,
+                scale: 1.7,
+            });
+            Session::new(
+                &renderer,
+                &config,
+                part(0, 2).map(Prompt::Same),
+                guidance,
+                2,
+            )
+        };
+        let (here, mut there) = (session(), session());
+        let weight = renderer.tok_emb.weight.val().transpose();
+        let weights = there.tokens.as_mut().expect("an autoregressive model");
+        weights.head = Projection::plain(weight, Some(renderer.head.bias.val()));
+        assert!(there.exact().is_none());
+        let tokens = |session: &Session| {
+            let route = circle();
+            let mut grid = start(&route, 2);
+            grid.set(1, crate::patch::PatchIndex { f: 0, h: 0, w: 1 }, 9);
+            paint(session, &route, &[5, 6], &mut grid);
+            grid
+        };
+        let (here, there) = (tokens(&here), tokens(&there));
+        assert_eq!(here.codes(), there.codes());
+        assert_eq!(
+            there.get(1, crate::patch::PatchIndex { f: 0, h: 0, w: 1 }),
+            9
+        );
     }
 }
 
@@ -395,7 +494,7 @@ fn pnar_uncovers_in_as_many_rounds_as_asked_for_and_by_either_rule() {
         sampler.unmasking = Unmasking { rounds, first };
         let given = vec![-1, 7, -1, -1, 3, -1];
         let jobs = [PatchJob::new(step, Vec::new(), given)];
-        session.write(&jobs, &sampler).remove(0)
+        session.write(&jobs, &sampler).tokens.remove(0)
     };
     for first in [Uncover::Surest, Uncover::Spread] {
         for rounds in [1, 2, 6, 30] {

@@ -1,6 +1,6 @@
 //! Layers as the token loop runs them: one token of every patch at a time. That time goes to reading
-//! weights, so the CPU has them laid out in the order in which it reads them, once per session.
-//! Axes: `b` rows, `d` width.
+//! weights, so the CPU has them laid out in the order in which it reads them, once per session. There a
+//! token gets the same bits alone and with those after it. Axes: `b` rows, `t` tokens, `d` width.
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -36,6 +36,11 @@ impl Projection {
             let weight = Weight::Packed(super::flex::pack(weight), n);
             return Self { weight, bias };
         }
+        Self::plain(weight, bias)
+    }
+
+    /// Takes them as any device does.
+    pub(super) fn plain(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         let weight = Weight::Plain(weight);
         Self { weight, bias }
     }
@@ -45,7 +50,12 @@ impl Projection {
         Self::new(linear.weight.val(), bias)
     }
 
-    /// Applies it to states `[b, 1, k]`.
+    /// Tells whether a row gets the same bits in any company.
+    pub(super) fn is_exact(&self) -> bool {
+        !matches!(self.weight, Weight::Plain(_))
+    }
+
+    /// Applies it to states `[b, t, k]`.
     pub(super) fn forward(&self, states: Tensor<3>) -> Tensor<3> {
         match &self.weight {
             Weight::Plain(weight) => project_by(states, weight.clone(), self.bias.clone()),
@@ -86,18 +96,23 @@ impl TokenLayer {
         }
     }
 
-    /// Projects states `[b, 1, d]` that enter the layer to queries and a pair, `[b, heads, 1, 64]` each.
+    /// Projects states `[b, t, d]` that enter the layer to queries and pairs, `[b, heads, t, 64]` each.
     pub(super) fn project(&self, layer: &Block, z: Tensor<3>) -> (Tensor<4>, KeyValues) {
-        let [b, _, d] = z.dims();
+        let [b, t, d] = z.dims();
         let heads = d / HEAD_WIDTH;
         let all = self.all.forward(normalize(&layer.norm1, z));
-        let all = all.reshape([b, 3 * heads, 1, HEAD_WIDTH]);
+        let all = match t {
+            // As it lies in memory.
+            1 => all.reshape([b, 3 * heads, 1, HEAD_WIDTH]),
+            _ => split_heads(all),
+        };
         let part = |n: usize| all.clone().narrow(1, n * heads, heads);
         let (keys, values) = (part(1), part(2));
         (part(0), KeyValues { keys, values })
     }
 
-    /// Runs the layer on states `[b, 1, d]` whose queries look at the first `seen` places of `pairs`.
+    /// Runs the layer on states `[b, t, d]`. The first of their queries looks at the first `seen` places
+    /// of `pairs`, each later one at one more.
     pub(super) fn forward(
         &self,
         layer: &Block,
@@ -106,12 +121,14 @@ impl TokenLayer {
         (pairs, bias, seen): (KeyValues, Tensor<4>, usize),
         text: Option<&KeyValues>,
     ) -> Tensor<3> {
-        let attended = merge_heads(attend_written(queries, pairs, bias, seen));
+        let attended = merge_heads(attend_written(queries, pairs, Some(bias), (seen, 1)));
         let z = z + self.out.forward(attended);
-        let z = match (text, &layer.norm2, &layer.cross, &self.cross) {
-            (Some(text), Some(norm2), Some(cross), Some([queries, out])) => {
+        let z = match (text, &layer.norm2, &self.cross) {
+            (Some(text), Some(norm2), Some([queries, out])) => {
                 let queries = split_heads(queries.forward(normalize(norm2, z.clone())));
-                z + out.forward(cross.heads(queries, text.clone(), false))
+                let t_text = text.keys.dims()[2];
+                let attended = attend_written(queries, text.clone(), None, (t_text, 0));
+                z + out.forward(merge_heads(attended))
             }
             _ => z,
         };

@@ -104,7 +104,14 @@ impl Session {
     pub(super) fn pairs(&self, l: usize, memory: &PatchMemory) -> KeyValues {
         match &memory.layers[l] {
             Kept::Pairs(pairs) => pairs.clone(),
-            Kept::States(states) => self.renderer.layers[l].project(states.clone()),
+            Kept::States(states) => match self.exact() {
+                // What the token loop would have kept, to the bit.
+                Some(weights) => {
+                    let layer = &self.renderer.layers[l];
+                    weights.layers[l].project(layer, states.clone()).1
+                }
+                None => self.renderer.layers[l].project(states.clone()),
+            },
         }
     }
 
