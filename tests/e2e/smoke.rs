@@ -11,7 +11,7 @@ use nuwa_infer::engine;
 use nuwa_model::device::settle;
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule, TokenSize};
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
-use nuwa_model::render::{Decoding, Feed, RendererConfig, Session, TokenGrid, Transfer};
+use nuwa_model::render::{Decoding, Feed, Precision, RendererConfig, Session, TokenGrid, Transfer};
 use nuwa_model::vqgan::VqganConfig;
 use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
@@ -45,8 +45,11 @@ fn drawn<M: Module>(device: &Device, seed: u64, init: impl FnOnce() -> M) -> M {
 }
 
 /// A renderer learns two patches by heart and then paints them, greedily, on the same device.
-fn learn_and_paint(decoding: Decoding, passes: usize) {
+fn learn_and_paint(decoding: Decoding, precision: Precision, passes: usize) {
     let device = test_device();
+    if !precision.runs_on(&device) {
+        return; // And `nuwa-train render` says so.
+    }
     let config = config(decoding);
     let grid = GridSize { f: 1, h: 1, w: 2 };
     let route = Route::full(grid, config.extent, Order::DownRight).expect("not empty");
@@ -55,6 +58,7 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
     let clock = Arc::new(Clock::start(Budget::Steps(2 * passes)));
     let training = device.clone().autodiff();
     let renderer = drawn(&training, 5, || config.init(&training));
+    let renderer = renderer.computing_in(precision);
     let task = RenderTask::new(renderer, config.clone(), 0.0);
     let adam = Adam::default().init();
     let mut learner = Learner::new(task, adam, WarmupLinear::new(clock, 5e-3, 0.05));
@@ -68,7 +72,7 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
     }
     assert!(
         last < 0.2,
-        "{decoding:?}: loss {last} after {passes} passes"
+        "{decoding:?} in {precision}: loss {last} after {passes} passes"
     );
     let session = Session::new(&learner.model().renderer, &config, None, None, 1);
     let sampler = Sampler::new(Choice::Greedy, KeyedUniforms { seeds: vec![0] });
@@ -84,12 +88,18 @@ fn learn_and_paint(decoding: Decoding, passes: usize) {
 
 #[test]
 fn smoke_ar_learns_two_patches_and_paints_them() {
-    learn_and_paint(Decoding::Ar, 100);
+    learn_and_paint(Decoding::Ar, Precision::F32, 100);
+}
+
+/// What was learned in bf16 is painted in single precision.
+#[test]
+fn smoke_ar_learns_two_patches_in_bf16_and_paints_them() {
+    learn_and_paint(Decoding::Ar, Precision::Bf16, 100);
 }
 
 #[test]
 fn smoke_nar_learns_two_patches_and_paints_them() {
-    learn_and_paint(Decoding::Nar, 200);
+    learn_and_paint(Decoding::Nar, Precision::F32, 200);
 }
 
 /// The VQGAN gives the same picture as on the CPU, to the rounding of other kernels.

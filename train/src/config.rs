@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use indicatif::BinaryBytes;
 use nuwa_model::preset::{Preset, Recipe, Size};
+use nuwa_model::render::Precision;
 
 use crate::render::Cost;
 
@@ -24,6 +25,9 @@ pub(crate) struct ConfigArgs {
     /// Records per update, where it shall not be the preset's.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// What patches are rendered in, f32 or bf16: stage_two.precision of a run.
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
 }
 
 /// Accelerators by memory and peak.
@@ -42,7 +46,8 @@ enum Accelerator {
 }
 
 impl Accelerator {
-    /// Bytes, and operations a second of dense matrix products of TF32, as NVIDIA states them.
+    /// Bytes, and operations a second of dense matrix products of TF32, as NVIDIA states them. Of bf16
+    /// they are twice as many on each.
     fn data(self) -> (f64, f64) {
         const GIB: f64 = (1_u64 << 30) as f64;
         match self {
@@ -69,8 +74,12 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     };
     let name = device.to_possible_value().expect("every value has a name");
     let (name, (memory, peak)) = (name.get_name(), device.data());
-    let cost = Cost::of(&recipe.renderer, recipe.grid);
-    println!("{}", about(&recipe, &cost));
+    let (peak, unit) = match args.precision {
+        Precision::F32 => (peak, "TF32"),
+        Precision::Bf16 => (2.0 * peak, "bf16"),
+    };
+    let cost = Cost::of(&recipe.renderer, recipe.grid, args.precision);
+    println!("{}", about(&recipe, &cost, args.precision));
     let usable = USABLE * memory;
     let Some(part) = cost.most_at_a_time(recipe.batch, usable) else {
         let needed = bytes(cost.bytes(recipe.batch, 1));
@@ -93,7 +102,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let seconds = cost.flops * recipe.batch as f64 / (REACHED * peak);
     let days = seconds * updates(&recipe) as f64 / 86_400.0;
     println!(
-        "{name}: {seconds:.2} s an update and {days:.0} days in all, at {:.0} % of {:.0} TFLOP/s (TF32)",
+        "{name}: {seconds:.2} s an update and {days:.0} days in all, at {:.0} % of {:.0} TFLOP/s ({unit})",
         100.0 * REACHED,
         peak / 1e12
     );
@@ -106,9 +115,9 @@ fn updates(recipe: &Recipe) -> u64 {
     (batches * recipe.grid.count()) as u64
 }
 
-fn about(recipe: &Recipe, cost: &Cost) -> String {
+fn about(recipe: &Recipe, cost: &Cost, precision: Precision) -> String {
     format!(
-        "an update ({} records, a patch of each): {:.1} TFLOP; in single precision {} of weights, gradients, \
+        "an update ({} records, a patch of each, in {precision}): {:.1} TFLOP; {} of weights, gradients, \
          optimizer and average, {} for each record at a time, {} for each record in the pool; {} \
          updates in all",
         recipe.batch,

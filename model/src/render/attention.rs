@@ -7,6 +7,7 @@ use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::HEAD_WIDTH;
+use super::precision::single;
 use crate::softmax::softmax;
 
 /// The four projections of an attention layer, all d × d.
@@ -92,16 +93,17 @@ impl Attention {
     }
 }
 
-/// Gives softmax(QKᵀ/√64 + bias) V, `[b, heads, m, 64]`.
+/// Gives softmax(QKᵀ/√64 + bias) V, `[b, heads, m, 64]`, the softmax in single precision at least.
 fn biased_heads(queries: Tensor<4>, pairs: KeyValues, bias: Option<Tensor<4>>) -> Tensor<4> {
     // Scaling the queries touches m × 64 numbers per head instead of m × s scores.
     let queries = queries.div_scalar((HEAD_WIDTH as f64).sqrt());
-    let scores = queries.matmul(pairs.keys.swap_dims(2, 3)); // [b, h, m, s]
+    let precision = queries.dtype();
+    let scores = single(queries.matmul(pairs.keys.swap_dims(2, 3))); // [b, h, m, s]
     let scores = match bias {
         Some(bias) => scores + bias,
         None => scores,
     };
-    softmax(scores).matmul(pairs.values)
+    softmax(scores).cast(precision).matmul(pairs.values)
 }
 
 /// Lets queries look at buffers: the first at the first `seen` places, each later one at `more` more.
@@ -148,7 +150,8 @@ pub(super) fn project(layer: &Linear, states: Tensor<3>) -> Tensor<3> {
     project_by(states, layer.weight.val(), bias)
 }
 
-/// Gives x W + bias for states `[b, m, k]`, weight `[k, n]` and bias `[n]`.
+/// Gives x W + bias for states `[b, m, k]`, weight `[k, n]` and bias `[n]`, as precisely as the states
+/// are: those of half precision are multiplied by a copy of the weights.
 pub(super) fn project_by(
     states: Tensor<3>,
     weight: Tensor<2>,
@@ -158,7 +161,9 @@ pub(super) fn project_by(
     if crate::flex::takes(&states) {
         return super::flex::linear(states, weight, bias);
     }
-    linear(states, weight, bias)
+    let precision = states.dtype();
+    let bias = bias.map(|bias| bias.cast(precision));
+    linear(states, weight.cast(precision), bias)
 }
 
 /// Splits the width into heads: `[b, s, d]` to `[b, heads, s, 64]`.

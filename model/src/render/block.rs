@@ -122,6 +122,7 @@ impl Block {
         if shift.dims()[1] == heads * width {
             // Freshly projected keys lie token after token, so merging the heads copies nothing.
             let keys = merge_heads(pairs.keys).reshape([b, n, m, heads * width]);
+            let shift = shift.cast(keys.dtype());
             let keys = keys + shift.reshape([1, n, 1, heads * width]);
             LayerContext {
                 pairs: KeyValues {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::Attention;
 use super::block::{Block, FeedForward};
+use super::precision::Precision;
 use super::transformer::{Head, Renderer};
 use crate::patch::{Extent, TokenSize};
 
@@ -150,6 +151,7 @@ impl RendererConfig {
             },
             tokens_per_patch: self.tokens_per_patch(),
             transfer_context: self.transfer == Transfer::Context,
+            precision: Precision::default(),
         }
     }
 

@@ -5,6 +5,8 @@
 
 use burn::tensor::Tensor;
 
+use super::precision::single;
+
 /// Gives `[b, m, h]` for `[b, m, 2h]`, values first.
 pub(super) fn geglu(expanded: Tensor<3>) -> Tensor<3> {
     #[cfg(feature = "flex")]
@@ -18,8 +20,10 @@ fn spelled_out(expanded: Tensor<3>) -> Tensor<3> {
     let half = expanded.dims()[2] / 2;
     let value = expanded.clone().narrow(2, 0, half);
     let gate = expanded.narrow(2, half, half);
-    let below = (gate.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
-    value * gate * below
+    let precision = gate.dtype();
+    // In half precision erf + 1 would have no digits left where erf is nearly −1.
+    let below = (single(gate.clone()) * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
+    value * gate * below.cast(precision)
 }
 
 #[cfg(feature = "flex")]

@@ -4,8 +4,16 @@
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
 
-/// Normalizes states `[b, m, d]` over their width.
+use super::precision::single;
+
+/// Normalizes states `[b, m, d]` over their width. Those of half precision are summed and divided in
+/// single precision, and given back as they came.
 pub(super) fn normalize(norm: &LayerNorm, states: Tensor<3>) -> Tensor<3> {
+    let precision = states.dtype();
+    normalize_single(norm, single(states)).cast(precision)
+}
+
+fn normalize_single(norm: &LayerNorm, states: Tensor<3>) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if let (true, Some(beta)) = (crate::flex::takes(&states), &norm.beta) {
         return flex::layer_norm(states, norm.gamma.val(), beta.val());

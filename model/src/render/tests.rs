@@ -1,7 +1,7 @@
 //! Equivalences inside the renderer: what must agree, whichever way it is computed.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData, Tolerance};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, Tolerance};
 
 use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uncover, Uniforms, Unmasking};
 use super::token_layer::Projection;
@@ -171,25 +171,13 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
     for config in kinds() {
         let renderer = renderer(&config);
         let (route, text) = (circle(), text(&config, 1));
-        let session = Session::new(&renderer, &config, text.clone().map(Prompt::Same), None, 1);
+        let session = Session::new(&renderer, &config, text.map(Prompt::Same), None, 1);
         let mut grid = start(&route, 1);
         let written = paint(&session, &route, &[3], &mut grid);
-        let mut pool: Ncp<PatchCache> = Ncp::default();
-        for (position, step) in route.steps().iter().enumerate() {
-            let tokens = grid.cut(step.index, step.order, PATCH);
-            let tokens: Tensor<2, Int> =
-                Tensor::from_data(TensorData::new(tokens, [1, 6]), &Device::flex());
-            let own = EXTENT.own_row();
-            let input = RenderInput::new(step, own, PATCH, pool.select(step), text.clone());
-            let cache = match config.decoding {
-                Decoding::Ar => renderer.render_ar(tokens, &input).cache,
-                _ => {
-                    let masked = tokens.clone().greater_equal_elem(0);
-                    renderer.render_masked(tokens, masked, &input).cache
-                }
-            };
+        let outputs = render(&renderer, &config, &route, &grid);
+        for (position, output) in outputs.iter().enumerate() {
             for (l, layer) in renderer.layers.iter().enumerate() {
-                let expected = layer.project(cache.states()[l].clone());
+                let expected = layer.project(output.cache.states()[l].clone());
                 let found = session.pairs(l, &written[position]);
                 for (found, expected) in [
                     (&found.keys, expected.keys),
@@ -200,8 +188,6 @@ fn key_value_pool_is_the_hidden_state_pool_projected() {
                     found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(2e-4));
                 }
             }
-            pool.add(position, cache);
-            pool.remove(step);
         }
     }
 }
@@ -301,6 +287,62 @@ fn a_device_that_is_not_waited_for_writes_the_same_tokens() {
             9
         );
     }
+/// In bf16 scores are nearly those of single precision, in which they come, and the pool has half the
+/// bytes. The weights here are as large as trained ones: scores spread over several units.
+#[test]
+fn bf16_gives_nearly_the_scores_of_single_precision() {
+    for config in kinds() {
+        let renderer = renderer(&config);
+        let (route, text) = (circle(), text(&config, 1));
+        let session = Session::new(&renderer, &config, text.map(Prompt::Same), None, 1);
+        let mut grid = start(&route, 1);
+        paint(&session, &route, &[3], &mut grid);
+        let single = render(&renderer, &config, &route, &grid);
+        let half = renderer.computing_in(Precision::Bf16);
+        let half = render(&half, &config, &route, &grid);
+        let [mut apart, mut spread] = [0.0_f32; 2];
+        for (single, half) in single.into_iter().zip(half) {
+            assert!(half.cache.states().iter().all(|x| x.dtype() == DType::BF16));
+            assert_eq!(half.logits.dtype(), DType::F32);
+            let scores = single.logits;
+            let largest = |x: Tensor<3>| x.abs().max().into_scalar::<f32>();
+            apart = apart.max(largest(half.logits - scores.clone()));
+            spread = spread.max(largest(scores));
+        }
+        let kind = (config.decoding, config.feed, config.transfer);
+        let some = 0.0 < apart && apart < 0.03 * spread;
+        // A hundredth when this was written.
+        assert!(spread > 2.0 && some, "{kind:?}: {apart} of {spread}");
+    }
+}
+
+/// Renders every patch of a route, teacher-forced, from a pool of hidden states.
+fn render(
+    renderer: &Renderer,
+    config: &RendererConfig,
+    route: &Route,
+    grid: &TokenGrid,
+) -> Vec<RenderOutput> {
+    let mut pool: Ncp<PatchCache> = Ncp::default();
+    let mut outputs = Vec::new();
+    for (position, step) in route.steps().iter().enumerate() {
+        let tokens = grid.cut(step.index, step.order, PATCH);
+        let tokens: Tensor<2, Int> =
+            Tensor::from_data(TensorData::new(tokens, [1, 6]), &Device::flex());
+        let own = EXTENT.own_row();
+        let input = RenderInput::new(step, own, PATCH, pool.select(step), text(config, 1));
+        let output = match config.decoding {
+            Decoding::Ar => renderer.render_ar(tokens, &input),
+            _ => {
+                let masked = tokens.clone().greater_equal_elem(0);
+                renderer.render_masked(tokens, masked, &input)
+            }
+        };
+        pool.add(position, output.cache.clone());
+        pool.remove(step);
+        outputs.push(output);
+    }
+    outputs
 }
 
 /// Each picture of a batch gets the tokens it would get alone.

@@ -10,6 +10,7 @@ use super::block::{Block, LayerContext};
 use super::config::INIT_STD;
 use super::ncp::PatchCache;
 use super::norm::normalize;
+use super::precision::{Precision, single};
 use crate::patch::{Order, Step, TokenSize};
 
 /// Holds the bias of the tied output head; its weights are the token embeddings.
@@ -34,6 +35,9 @@ pub struct Renderer {
     pub(super) head: Head,
     pub(super) tokens_per_patch: usize,
     pub(super) transfer_context: bool,
+    /// What training passes compute in; no part of what is saved.
+    #[module(skip)]
+    pub(super) precision: Precision,
 }
 
 /// What a teacher-forced pass looks at besides the tokens.
@@ -115,6 +119,12 @@ impl Renderer {
         self
     }
 
+    /// Computes training passes in another precision. Weights stay as they are.
+    #[must_use]
+    pub fn computing_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Gives the states of all tokens before the first layer, `[b, m, d]`.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, input: &RenderInput) -> Tensor<3> {
         self.tok_emb.forward(tokens)
@@ -139,7 +149,7 @@ impl Renderer {
             .expand([batch, 1, d])
     }
 
-    /// Runs all layers. Gives the last states and every layer's input.
+    /// Runs all layers, in the renderer's precision. Gives the last states and every layer's input.
     pub(super) fn run(
         &self,
         z: Tensor<3>,
@@ -148,19 +158,21 @@ impl Renderer {
         causal: bool,
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let mut inputs = Vec::with_capacity(self.layers.len());
-        let mut z = z;
+        let mut z = self.precision.of(z);
+        let text = text.map(|text| self.precision.of(text.clone()));
         for (layer, context) in self.layers.iter().zip(context) {
             inputs.push(z.clone());
-            let text = text.and_then(|text| layer.project_text(text.clone()));
+            let text = text.clone().and_then(|text| layer.project_text(text));
             z = layer.forward(z, context.as_ref(), causal, text.as_ref());
         }
         (z, inputs)
     }
 
-    /// Gives the scores of every code, `[b, m, v]`.
+    /// Gives the scores of every code, `[b, m, v]`, in single precision at least.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let weight = self.tok_emb.weight.val().transpose();
-        project_by(normalize(&self.norm, z), weight, Some(self.head.bias.val()))
+        let bias = self.head.bias.val();
+        single(project_by(normalize(&self.norm, z), weight, Some(bias)))
     }
 
     /// Projects every layer's context from hidden states.

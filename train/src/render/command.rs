@@ -83,16 +83,17 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
     if args.tui && !io::stdout().is_terminal() {
         return Err(Misuse("--tui needs a terminal".into()).into());
     }
-    let (device, others) = open(&args.device)?;
+    let devices = open(&args.device)?;
     let (config, store) = match (&args.tokens, &args.vqgan) {
-        (Some(tokens), Some(vqgan)) => begin(&args, tokens, vqgan)?,
+        (Some(tokens), Some(vqgan)) => begin(&args, tokens, vqgan, &devices)?,
         _ => {
             let config = RenderRunConfig::of_run(&args.run)?;
-            check_shares(&config, &args.device)?;
+            check_devices(&config, &args.device, &devices)?;
             let store = TokenStore::open(&config.tokens, &fingerprint(&args.run.join("vqgan"))?)?;
             (config, store)
         }
     };
+    let (device, others) = devices;
     let valid = config.valid.as_deref();
     let valid = valid.map(|valid| held_out(valid, &store, &args.run.join("vqgan")));
     let job = RenderJob {
@@ -111,8 +112,11 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first device, and others that work with it.
+type Devices = (Device, (Vec<Device>, Meeting));
+
 /// Opens the first device, and others that work with it.
-fn open(choices: &[DeviceChoice]) -> anyhow::Result<(Device, (Vec<Device>, Meeting))> {
+fn open(choices: &[DeviceChoice]) -> anyhow::Result<Devices> {
     let mut devices = choices.iter().map(DeviceChoice::open);
     let first = devices.next().context("no device is named")??;
     let others = devices.collect::<Result<_, _>>()?;
@@ -124,9 +128,21 @@ fn open(choices: &[DeviceChoice]) -> anyhow::Result<(Device, (Vec<Device>, Meeti
     Ok((first, (others, meeting)))
 }
 
-/// Sees that there is something to do for each device, and that no GPU waits for itself.
-fn check_shares(config: &RenderRunConfig, devices: &[DeviceChoice]) -> Result<(), Misuse> {
+/// Sees that there is something to do for each device, that it can be done there, and that no GPU waits
+/// for itself.
+fn check_devices(
+    config: &RenderRunConfig,
+    devices: &[DeviceChoice],
+    (first, (others, _)): &Devices,
+) -> Result<(), Misuse> {
     let (batch, n) = (config.stage_two.batch, devices.len());
+    let precision = config.stage_two.precision;
+    let mut opened = std::iter::once(first).chain(others);
+    if let Some(device) = opened.find(|device| !precision.runs_on(device)) {
+        let device = device::description(device);
+        let text = format!("stage_two.precision: {device} does not compute in {precision}");
+        return Err(Misuse(text));
+    }
     if batch < n {
         let text = format!("stage_two.batch: {n} devices cannot share {batch} records");
         return Err(Misuse(text));
@@ -146,6 +162,7 @@ fn begin(
     args: &RenderArgs,
     tokens: &Path,
     vqgan: &Path,
+    devices: &Devices,
 ) -> anyhow::Result<(RenderRunConfig, TokenStore)> {
     let vqgan = network_folder(vqgan, "vqgan");
     let store = TokenStore::open(tokens, &fingerprint(&vqgan)?)?;
@@ -184,7 +201,7 @@ fn begin(
     if let Some(problem) = config.problem(spec) {
         return Err(Misuse(problem).into());
     }
-    check_shares(&config, &args.device)?;
+    check_devices(&config, &args.device, devices)?;
     if args.run.join(CONFIG).exists() {
         anyhow::bail!(
             "{} holds a run already; without --tokens it goes on",

@@ -7,7 +7,7 @@ use nuwa_data::store::{StoreSpec, TextSpec};
 use nuwa_model::clip::ClipTextConfig;
 use nuwa_model::patch::TokenSize;
 use nuwa_model::preset::{Preset, Size};
-use nuwa_model::render::RendererConfig;
+use nuwa_model::render::{Precision, RendererConfig};
 use serde::{Deserialize, Serialize};
 
 use super::optimize::Optimize;
@@ -47,6 +47,10 @@ pub struct RenderTrainingConfig {
     /// Whether what is cheap to compute is computed again for the gradients, and not kept.
     #[serde(default)]
     pub checkpointing: bool,
+    /// What patches are rendered in: f32, or bf16, where the device has it. Weights, their moments and
+    /// averages, gradients and losses are f32 either way.
+    #[serde(default)]
+    pub precision: Precision,
     /// Optimizer updates: patches of a record times batches.
     pub updates: u64,
     /// After which patches the weights are moved: each_patch, or accumulated, once per picture.
@@ -139,6 +143,7 @@ impl RenderRunConfig {
                 batch,
                 part: 0,
                 checkpointing: false,
+                precision: Precision::F32,
                 updates: batches * n_patches,
                 optimize: Optimize::EachPatch,
                 peak_rate: if tiny { 5e-4 } else { recipe.peak_rate },

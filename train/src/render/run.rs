@@ -14,7 +14,7 @@ use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use nuwa_data::dataset::{Deck, TokenBatches};
 use nuwa_data::store::{TextSpec, TokenStore};
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Header, Kind};
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::render::Renderer;
 
@@ -211,6 +211,7 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
         Some(first) => begun(config, first, &device)?,
         None => fresh(config, &job.run.join("vqgan"), &device)?,
     };
+    let renderer = renderer.computing_in(stage.precision);
     let task = RenderTask::new(renderer, config.renderer.clone(), stage.smoothing)
         .with_text(tower)
         .with_clip((stage.clip > 0.0).then_some(stage.clip))
@@ -270,7 +271,7 @@ fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Resul
         notes: None,
     };
     let renderer: &Renderer = &task.renderer;
-    let (precision, folder) = (Precision::Half, run.join(RENDERER));
+    let (precision, folder) = (checkpoint::Precision::Half, run.join(RENDERER));
     checkpoint::save(
         renderer,
         &header(Kind::Renderer),

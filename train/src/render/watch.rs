@@ -119,7 +119,7 @@ impl RunWatch {
             total: stage.updates,
             decay: stage.average,
             log_every: stage.log_every,
-            flops: Cost::of(&config.renderer, grid).flops * stage.batch as f64,
+            flops: Cost::of(&config.renderer, grid, stage.precision).flops * stage.batch as f64,
             tokens_per_update: (stage.batch * config.renderer.tokens_per_patch()) as u64,
             loader,
             keeper,

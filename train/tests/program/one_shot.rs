@@ -201,6 +201,7 @@ fn config_says_what_fits_a_device_and_what_would() {
     );
     let more = format!("config t2ihd --for a100-80g --batch {}", batch + 1);
     place.refused(&more, 1, "one record at a time");
+    place.done(&format!("{more} --precision bf16"));
 }
 
 #[test]
@@ -210,6 +211,7 @@ fn bad_requests_name_what_is_wrong() {
     place.refused("one-shot @in.png", 2, "--out");
     place.refused("config nothing", 2, "t2ihd");
     place.refused("config t2ihd --size huge", 2, "large");
+    place.refused("config t2ihd --precision f16", 2, "bf16");
     let one_shot =
         |picture: &str, more: &str| format!("one-shot {picture} --out @run {SMALL} {more}");
     place.refused(&one_shot("@nothing.png", ""), 1, "nothing.png");

@@ -57,6 +57,16 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
             .map(String::as_str),
         Some("000000064")
     );
+    // Half precision rounds, but the same way each time.
+    let half = |run| begin(run, 24) + " --set stage_two.precision=bf16";
+    place.done(&half("whole-bf16"));
+    let run = place.path("killed-bf16");
+    let mut child = start(&place, &half("killed-bf16"));
+    assert!(wait_for_next(&mut child, &run, None));
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    place.done("render @killed-bf16 --device cpu");
+    expect_alike(&place, "killed-bf16", "whole-bf16");
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn an_interrupted_run_keeps_what_it_has_and_a_damaged_checkpoint_is_passed_over(
 }
 
 #[test]
-fn a_batch_in_parts_on_two_devices_or_computed_twice_learns_what_it_learns_at_once() {
+fn a_batch_in_parts_on_two_devices_computed_twice_or_in_bf16_learns_what_it_learns_at_once() {
     let place = place();
     place.done(&begin("whole", 12));
     place.done(&format!("{} --set stage_two.part=1", begin("parts", 12)));
@@ -102,13 +112,17 @@ fn a_batch_in_parts_on_two_devices_or_computed_twice_learns_what_it_learns_at_on
         "{} --set stage_two.checkpointing=true",
         begin("twice", 12)
     ));
+    let precision = "--set stage_two.precision=bf16";
+    place.done(&format!("{} {precision}", begin("half", 12)));
     place.done(&begin("shared", 12).replace("--device cpu", "--device cpu,cpu"));
     let loss = |run: &str| losses(&place.path(run)).pop().expect("a line")["loss"].as_f64();
-    let [whole, parts, shared, twice] =
-        ["whole", "parts", "shared", "twice"].map(|run| loss(run).expect("a number"));
+    let [whole, parts, shared, twice, half] =
+        ["whole", "parts", "shared", "twice", "half"].map(|run| loss(run).expect("a number"));
     assert!((whole - parts).abs() < 1e-4, "{whole} and {parts}");
     assert!((parts - shared).abs() < 1e-6, "{parts} and {shared}");
     assert!((whole - twice).abs() < 1e-6, "{whole} and {twice}");
+    let apart = (whole - half).abs();
+    assert!(apart > 1e-6 && apart < 1e-2, "{whole} and {half}");
 }
 
 #[test]
@@ -208,6 +222,11 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
         ("--device cpu,cpu", 2, "3 devices cannot share 2 records"),
         ("--set stage_two.bach=3", 2, "did you mean \"batch\"?"),
         ("--set stage_two.smoothing=1.5", 2, "below 1"),
+        (
+            "--set stage_two.precision=f16",
+            2,
+            "expected `f32` or `bf16`",
+        ),
         ("--set stage_two.caption_dropout=0.1", 2, "no captions"),
         ("--set renderer.patch.h=5", 2, "not whole patches"),
         ("--set renderer.d_model=63", 2, "d_model"),
