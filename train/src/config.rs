@@ -5,6 +5,7 @@ use indicatif::BinaryBytes;
 use nuwa_model::preset::{Preset, Recipe, Size};
 use nuwa_model::render::Precision;
 
+use crate::accelerator::Accelerator;
 use crate::render::Cost;
 
 /// Share of a device's peak that a training is taken to reach.
@@ -30,36 +31,6 @@ pub(crate) struct ConfigArgs {
     precision: Precision,
 }
 
-/// Accelerators by memory and peak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Accelerator {
-    #[value(name = "rtx4090")]
-    Rtx4090,
-    #[value(name = "a100-40g")]
-    A100Of40,
-    #[value(name = "a100-80g")]
-    A100Of80,
-    #[value(name = "h100-80g")]
-    H100,
-    #[value(name = "h200")]
-    H200,
-}
-
-impl Accelerator {
-    /// Bytes, and operations a second of dense matrix products of TF32, as NVIDIA states them. Of bf16
-    /// they are twice as many on each.
-    fn data(self) -> (f64, f64) {
-        const GIB: f64 = (1_u64 << 30) as f64;
-        match self {
-            Self::Rtx4090 => (24.0 * GIB, 82.6e12),
-            Self::A100Of40 => (40.0 * GIB, 156e12),
-            Self::A100Of80 => (80.0 * GIB, 156e12),
-            Self::H100 => (80.0 * GIB, 494e12),
-            Self::H200 => (141.0 * GIB, 494e12),
-        }
-    }
-}
-
 #[expect(clippy::print_stdout, reason = "the config is the result")]
 pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let mut recipe = args.preset.recipe(args.size);
@@ -73,10 +44,11 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let name = device.to_possible_value().expect("every value has a name");
-    let (name, (memory, peak)) = (name.get_name(), device.data());
-    let (peak, unit) = match args.precision {
-        Precision::F32 => (peak, "TF32"),
-        Precision::Bf16 => (2.0 * peak, "bf16"),
+    let (name, memory) = (name.get_name(), device.memory());
+    let peak = device.peak(args.precision);
+    let unit = match args.precision {
+        Precision::F32 => "TF32",
+        Precision::Bf16 => "bf16",
     };
     let cost = Cost::of(&recipe.renderer, recipe.grid, args.precision);
     println!("{}", about(&recipe, &cost, args.precision));

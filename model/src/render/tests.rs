@@ -287,6 +287,8 @@ fn a_device_that_is_not_waited_for_writes_the_same_tokens() {
             9
         );
     }
+}
+
 /// In bf16 scores are nearly those of single precision, in which they come, and the pool has half the
 /// bytes. The weights here are as large as trained ones: scores spread over several units.
 #[test]

@@ -16,6 +16,7 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan};
 use super::config::RenderRunConfig;
 use super::first::First;
 use super::run::{RenderJob, RenderOutcome};
+use super::samples;
 use super::team::Meeting;
 use crate::cli::Misuse;
 use crate::log::Screen;
@@ -94,6 +95,20 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
         }
     };
     let (device, others) = devices;
+    let paint = match config.stage_two.sample_every {
+        0 => None,
+        _ => {
+            let stride = vqgan_config(&args.run.join("vqgan"))?.stride();
+            let what = (&config, store.spec(), stride);
+            let program = samples::painter()?;
+            Some(samples::by_program(
+                program,
+                &args.run,
+                what,
+                &args.device[0],
+            ))
+        }
+    };
     let valid = config.valid.as_deref();
     let valid = valid.map(|valid| held_out(valid, &store, &args.run.join("vqgan")));
     let job = RenderJob {
@@ -106,6 +121,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
         stop: stop_flag(),
         screen: Screen::new(args.quiet || args.tui, &device::description(&device)),
         tui: args.tui,
+        paint,
     };
     let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
     println!("{}", summary(&outcome, &config, &args.run));
@@ -202,6 +218,9 @@ fn begin(
         return Err(Misuse(problem).into());
     }
     check_devices(&config, &args.device, devices)?;
+    if config.stage_two.sample_every > 0 {
+        samples::painter()?;
+    }
     if args.run.join(CONFIG).exists() {
         anyhow::bail!(
             "{} holds a run already; without --tokens it goes on",

@@ -87,6 +87,12 @@ pub struct RenderTrainingConfig {
     pub keep: usize,
     /// Updates between two lines of the log.
     pub log_every: u64,
+    /// Updates between two samples, painted by the program beside this one; 0 for none.
+    #[serde(default)]
+    pub sample_every: u64,
+    /// What samples are told, if there are captions.
+    #[serde(default)]
+    pub sample_prompt: String,
 }
 
 impl RenderRunConfig {
@@ -159,6 +165,8 @@ impl RenderRunConfig {
                 checkpoint_every: 500,
                 keep: 2,
                 log_every: n_patches,
+                sample_every: 0,
+                sample_prompt: String::new(),
             },
         }
     }
@@ -205,6 +213,10 @@ impl RenderRunConfig {
                 .into_iter()
                 .all(share),
                 "shares of stage_two must be at least 0 and below 1",
+            ),
+            (
+                !stage.sample_prompt.is_empty() && spec.text.is_none(),
+                "stage_two.sample_prompt: the store has no captions",
             ),
             (stage.clip < 0.0, "stage_two.clip must not be negative"),
             (

@@ -14,25 +14,26 @@ use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use nuwa_data::dataset::{Deck, TokenBatches};
 use nuwa_data::store::{TextSpec, TokenStore};
-use nuwa_model::checkpoint::{self, Header, Kind};
+use nuwa_model::checkpoint;
 use nuwa_model::clip::{ClipText, ClipTokenizer};
-use nuwa_model::render::Renderer;
+use nuwa_model::device;
 
 use super::batch::RenderBatch;
 use super::config::RenderRunConfig;
 use super::first::{begun, fresh};
 use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
 use super::loader::{HeldOut, Loader, Nothing};
+use super::samples::{Paint, Samples, save};
 use super::silent::Silent;
 use super::source::Source;
 use super::strategy::RenderAndOptimize;
 use super::task::RenderTask;
 use super::team::Meeting;
 use super::watch::RunWatch;
+use crate::accelerator::Accelerator;
 use crate::adam::Adam;
 use crate::checkpoints::Checkpoints;
 use crate::log::{Log, Screen};
-use crate::run_folder::trained_on;
 use crate::schedule::{Budget, Clock, WarmupLinear};
 
 /// Where the checkpoints of a run are.
@@ -65,6 +66,8 @@ pub struct RenderJob<'a> {
     pub screen: Screen,
     /// Whether Burn's terminal screen shows it as well; standard output must be a terminal then.
     pub tui: bool,
+    /// Paints samples every `stage_two.sample_every` updates.
+    pub paint: Option<Paint>,
 }
 
 /// What a training came to.
@@ -139,10 +142,23 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         }
     };
     let keeper = Arc::new(Keeper::new(checkpoints));
+    // Of all devices together, if all are known.
+    let devices = std::iter::once(job.device).chain(&job.others.0);
+    let peaks = devices.map(|device| {
+        let known = Accelerator::of_description(&device::description(device));
+        known.map(|accelerator| accelerator.peak(stage.precision))
+    });
+    let peak = peaks.sum();
     let interrupter = Interrupter::new();
+    let samples = job.paint.map(|paint| Samples {
+        config: config.clone(),
+        run: job.run.to_owned(),
+        paint,
+    });
     let watch = Arc::new(RunWatch::new(
         config,
         grid,
+        peak,
         place.updates,
         average,
         log,
@@ -150,6 +166,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         loader.clone(),
         keeper.clone(),
         (job.stop.clone(), interrupter.clone()),
+        samples,
     ));
     let (others, meeting) = &job.others;
     let others = others
@@ -260,34 +277,4 @@ fn source(
         nothing,
         device: device.clone(),
     })
-}
-
-/// Writes what is painted with.
-fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> anyhow::Result<()> {
-    let header = |kind| Header {
-        kind,
-        licence: "that of the pictures it was trained on".into(),
-        source: trained_on(&config.tokens),
-        notes: None,
-    };
-    let renderer: &Renderer = &task.renderer;
-    let (precision, folder) = (checkpoint::Precision::Half, run.join(RENDERER));
-    checkpoint::save(
-        renderer,
-        &header(Kind::Renderer),
-        &config.renderer,
-        precision,
-        &folder,
-    )?;
-    if let (Some(tower), Some(architecture)) = (&task.text, &config.tower) {
-        let folder = run.join(TEXT);
-        checkpoint::save(
-            tower,
-            &header(Kind::ClipText),
-            architecture,
-            precision,
-            &folder,
-        )?;
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::train::Interrupter;
 use nuwa_model::device;
 use nuwa_model::patch::GridSize;
@@ -13,6 +14,7 @@ use super::cost::Cost;
 use super::keeper::{Aside, Keeper};
 use super::loader::Loader;
 use super::optimize::PatchReport;
+use super::samples::Samples;
 use super::task::RenderTask;
 use crate::ema;
 use crate::log::{Log, Screen};
@@ -57,6 +59,9 @@ pub(super) struct RunWatch {
     flops: f64,
     loader: Arc<Loader>,
     keeper: Arc<Keeper>,
+    /// Operations a second that the devices could do, if that is known.
+    peak: Option<f64>,
+    samples: Option<Samples>,
     /// Set by the user, and what then tells the learner.
     stop: (Arc<AtomicBool>, Interrupter),
     state: Mutex<State>,
@@ -91,6 +96,7 @@ impl RunWatch {
     pub(super) fn new(
         config: &RenderRunConfig,
         grid: GridSize,
+        peak: Option<f64>,
         updates: u64,
         average: Option<RenderTask>,
         log: Log,
@@ -98,6 +104,7 @@ impl RunWatch {
         loader: Arc<Loader>,
         keeper: Arc<Keeper>,
         stop: (Arc<AtomicBool>, Interrupter),
+        samples: Option<Samples>,
     ) -> Self {
         let stage = &config.stage_two;
         let state = State {
@@ -123,6 +130,8 @@ impl RunWatch {
             tokens_per_update: (stage.batch * config.renderer.tokens_per_patch()) as u64,
             loader,
             keeper,
+            peak,
+            samples,
             stop,
             state: Mutex::new(state),
         }
@@ -169,6 +178,10 @@ impl RunWatch {
             ("tflop_per_second", n as f64 * self.flops / seconds / 1e12),
             ("data_wait", wait),
         ];
+        if let Some(peak) = self.peak {
+            // Model FLOPs utilization (Chowdhery et al., 2022).
+            values.push(("mfu", n as f64 * self.flops / seconds / peak));
+        }
         if let Some(norm) = update.patch.gradient_norm {
             values.push(("gradient_norm", norm));
         }
@@ -224,6 +237,20 @@ impl Watch for RunWatch {
         if due && let Err(error) = self.line(state, update) {
             state.failure.get_or_insert(error);
             self.stop.1.stop(Some("the log cannot be written"));
+        }
+        let due = self
+            .samples
+            .as_ref()
+            .filter(|it| it.are_due(update.updates));
+        if let Some(samples) = due {
+            let task = state.average.clone();
+            let task = task.unwrap_or_else(|| update.task.valid());
+            // A training is worth more than its samples.
+            if let Err(error) = samples.take(update.updates, task) {
+                let updates = update.updates;
+                let line = format!("no sample after update {updates}: {error:#}");
+                state.screen.warn(&line);
+            }
         }
         if self.stop.0.load(Ordering::Relaxed) {
             self.stop.1.stop(Some("asked to"));

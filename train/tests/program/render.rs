@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use nuwa_data::Picture;
 use nuwa_model::checkpoint;
 use nuwa_model::clip::ClipText;
 use nuwa_model::render::Renderer;
@@ -67,6 +68,37 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     child.wait().expect("reaped");
     place.done("render @killed-bf16 --device cpu");
     expect_alike(&place, "killed-bf16", "whole-bf16");
+}
+
+#[test]
+fn samples_are_painted_on_the_way_and_change_nothing() {
+    let place = place();
+    place.done(&begin("plain", 12));
+    let (_, note) = place.done(&(begin("shown", 12) + " --set stage_two.sample_every=4 --quiet"));
+    assert_eq!(note, "");
+    expect_alike(&place, "shown", "plain");
+    let samples = fs::read_dir(place.path("shown/samples")).expect("samples");
+    let mut samples: Vec<_> = samples.map(|entry| entry.expect("read").path()).collect();
+    samples.sort();
+    let pictures: Vec<Picture> = samples
+        .iter()
+        .map(|path| Picture::read(path).expect("a picture"))
+        .collect();
+    assert_eq!(pictures.len(), 3);
+    assert!(pictures.iter().all(|it| (it.w(), it.h()) == (32, 32)));
+    // The last one is what the run paints.
+    let infer = place.path("again.png");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_nuwa-train"));
+    let painted = std::process::Command::new(program.with_file_name("nuwa-infer"))
+        .args("paint --size 32x32 --seed 0 --device cpu --model".split(' '))
+        .arg(place.path("shown"))
+        .arg("--out")
+        .arg(&infer)
+        .output();
+    assert!(painted.expect("it starts").status.success());
+    assert!(Picture::read(&infer).expect("a picture") == pictures[2]);
+    let words = begin("told", 12) + " --set stage_two.sample_prompt=lake";
+    place.refused(&words, 2, "the store has no captions");
 }
 
 #[test]
