@@ -10,8 +10,8 @@ use burn::tensor::{Int, Tensor};
 use super::sampling::{Choice, LEAST_PROBABILITY, Sampler};
 
 /// Thresholds of a round, and rounds: together finer than the spacing of the numbers.
-const PARTS: usize = 32;
-const ROUNDS: usize = 6;
+const PARTS: usize = 64;
+const ROUNDS: usize = 5;
 
 /// What a logit may be below the highest for its code to be drawn at all: a weight of e⁻⁸⁷, near the
 /// least that floats hold.
@@ -37,7 +37,7 @@ impl<U> Sampler<U> {
         let [_, v] = logits.dims();
         let top = logits.clone().max_dim(1);
         let heights = (logits - top).div_scalar(temperature).clamp_min(LOWEST);
-        let possible = heights.clone().greater_elem(LOWEST).float();
+        let possible = is_above(heights.clone() - LOWEST);
         let mut weights = heights.clone().exp() * possible;
         if top_k < v {
             let ones = Tensor::ones_like(&heights);
@@ -79,26 +79,32 @@ fn threshold(heights: &Tensor<2>, weights: &Tensor<2>, target: Tensor<2>) -> Ten
     let parts: Vec<f32> = (0..PARTS).map(|part| part as f32 / PARTS as f32).collect();
     let parts = Tensor::<1>::from_data(parts.as_slice(), &device).reshape([1, 1, PARTS]);
     let mut least = Tensor::<3>::full([r, 1, 1], LOWEST, &device);
-    // Nothing lies above the end, which is a little beyond the highest.
+    // Nothing lies above the end, which is a little beyond the highest. All is arithmetic: what compares
+    // is not fused with what sums, and a token is bound by launches.
     let mut width = f64::from(1e-3 - LOWEST);
     for _ in 0..ROUNDS {
         let cuts = least.clone() + parts.clone() * width;
-        let above = heights.clone().greater_equal(cuts.expand([r, v, PARTS]));
-        let above = (above.float() * weights.clone()).sum_dim(1);
-        let reached = above.greater(target.clone()).float().sum_dim(2);
+        let above = is_above(heights.clone() - cuts.expand([r, v, PARTS]));
+        let above = (above * weights.clone()).sum_dim(1);
+        let reached = is_above(above - target.clone()).sum_dim(2);
         width /= PARTS as f64;
         least = least + (reached - 1.0).clamp_min(0.0) * width;
     }
     least.reshape([r, 1])
 }
 
-/// Takes the weight of everything below a threshold.
-fn kept(weights: Tensor<2>, heights: &Tensor<2>, least: Tensor<2>) -> Tensor<2> {
-    let least = least.expand(heights.dims());
-    weights * heights.clone().greater_equal(least).float()
+/// Gives 1 where a difference is positive, 0 elsewhere.
+fn is_above<const D: usize>(difference: Tensor<D>) -> Tensor<D> {
+    (difference * 1e30).clamp(0.0, 1.0)
 }
 
-/// Gives the code at the rank that was found: the lowest at or above the threshold. Of codes that are
+/// Takes the weight of everything that is not above a threshold.
+fn kept(weights: Tensor<2>, heights: &Tensor<2>, least: Tensor<2>) -> Tensor<2> {
+    let least = least.expand(heights.dims());
+    weights * is_above(heights.clone() - least)
+}
+
+/// Gives the code at the rank that was found: the lowest above the threshold. Of codes that are
 /// equal the target says which, as all of them have the same weight.
 fn pick(
     heights: Tensor<2>,
@@ -107,10 +113,10 @@ fn pick(
     target: Tensor<2>,
 ) -> Tensor<2, Int> {
     let shape = heights.dims();
-    let below = heights.clone().lower(least.expand(shape));
+    let below = heights.clone().lower_equal(least.expand(shape));
     let lowest = heights.clone().mask_fill(below, 1.0).min_dim(1);
     let equal = heights.clone().equal(lowest.clone().expand(shape)).float();
-    let higher = heights.greater(lowest.clone().expand(shape)).float() * weights;
+    let higher = is_above(heights - lowest.clone().expand(shape)) * weights;
     let rest = target - higher.sum_dim(1);
     let n = equal.clone().sum_dim(1);
     let rank = (rest / lowest.exp())
@@ -119,7 +125,7 @@ fn pick(
         .min_pair(n - 1.0);
     // Counts up to each of the equal ones; the first that reaches its rank is the one.
     let counted = equal.clone().cumsum(1) * equal;
-    counted.greater(rank.expand(shape)).float().argmax(1)
+    is_above(counted - rank.expand(shape)).argmax(1)
 }
 
 #[cfg(test)]
