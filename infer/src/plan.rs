@@ -124,12 +124,17 @@ impl Plan {
         let longest = route.steps().iter().map(|step| step.context.len()).max();
         let widest = waves.iter().max().copied().unwrap_or(0);
         let pool = networks.cache_bytes(way.pool) * schedule.peak_pool() as u64;
-        // A long picture is decoded while it is painted.
-        let beside = if decoded.n_stretches > 1 { pool } else { 0 };
+        let wave = networks.patch_bytes(longest.unwrap_or(0)) * widest as u64;
+        // A long picture is decoded while it is painted: the pool and the last wave's buffers stay.
+        let beside = if decoded.n_stretches > 1 {
+            pool + wave
+        } else {
+            0
+        };
         let device = DeviceBytes {
             weights: networks.weight_bytes(),
             pool,
-            wave: networks.patch_bytes(longest.unwrap_or(0)) * widest as u64,
+            wave,
             windows: (decoded.bytes(networks) + beside)
                 .max(
                     encoded

@@ -134,6 +134,7 @@ impl Session {
 }
 
 /// How tokens are chosen: rows are pictures, patch by patch.
+#[expect(clippy::large_enum_variant, reason = "there is one for a wave")]
 enum Choosing {
     /// On the host, which reads the logits.
     Here {
