@@ -216,6 +216,35 @@ fn captions_are_painted_and_read_back_from_the_pixels() {
     place.refused(&format!("{words} --prompt lake"), 2, "synthetic");
 }
 
+/// What ships for films goes on with a given picture as its caption says, in the water, one of three, and in
+/// the sun, one of four.
+#[test]
+fn the_shipped_films_move_as_their_captions_say() {
+    let place = Place::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/films");
+    let words = "--device cpu --count 16 --size 64x64 --frames 5 --guidance 2 --temperature 0.8";
+    let captions = |given: &str| {
+        let words = format!("captions --model {model} {words} --given {given} --json");
+        let lines = place.done(&words);
+        let right = |attribute: &str| -> u64 {
+            let mut lines = lines
+                .lines()
+                .map(|line| -> Value { serde_json::from_str(line).expect("a JSON object") });
+            let found = lines.find(|line| line["attribute"] == attribute);
+            let found = found.expect("it is counted");
+            found["right"].as_u64().expect("a number")
+        };
+        (right("water"), right("sun"))
+    };
+    let (water, sun) = captions("picture");
+    assert!(water >= 13 && sun >= 8, "{water} {sun}");
+    // What is only encoded and decoded has nearly all of it.
+    let (water, sun) = captions("all");
+    assert!(water >= 14 && sun >= 12, "{water} {sun}");
+    let still = format!("captions --model {model} --device cpu --size 64x64 --given picture");
+    place.refused(&still, 2, "--frames");
+}
+
 /// What ships with captions paints the sky in the color they name, one of six, and water where they
 /// speak of a lake, which by chance would be in every other picture.
 #[test]
