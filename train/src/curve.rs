@@ -71,12 +71,13 @@ fn read(run: &Path, value: &str) -> anyhow::Result<Vec<Curve>> {
         run.to_owned()
     };
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let folder = fs::canonicalize(&path)?;
-    let folder = folder
-        .parent()
-        .and_then(Path::file_name)
-        .unwrap_or_default();
-    let folder = folder.to_string_lossy();
+    let whole = fs::canonicalize(&path)?;
+    // A log that was kept under another name is called by it, others by the folder of their run.
+    let name = match path.file_name() == Some(LOG.as_ref()) {
+        true => whole.parent().and_then(Path::file_name),
+        false => whole.file_stem(),
+    };
+    let name = name.unwrap_or_default().to_string_lossy();
     let mut curves: Vec<(Option<u64>, Curve)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line: Value = serde_json::from_str(line)
@@ -87,8 +88,8 @@ fn read(run: &Path, value: &str) -> anyhow::Result<Vec<Curve>> {
         let stage = line["stage"].as_f64().map(|stage| stage as u64);
         if curves.last().is_none_or(|(last, _)| *last != stage) {
             let title = match stage {
-                Some(stage) => format!("{folder}, stage {stage}"),
-                None => folder.to_string(),
+                Some(stage) => format!("{name}, stage {stage}"),
+                None => name.to_string(),
             };
             curves.push((
                 stage,
@@ -167,6 +168,8 @@ fn draw_on(
         let mut chart = ChartBuilder::on(plot)
             .caption(&curve.title, ("sans-serif", 16).into_font())
             .margin(8)
+            // Half a number stands out beyond the axis.
+            .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(56)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
@@ -214,6 +217,12 @@ mod tests {
             "a line in each plot"
         );
 
+        let kept = folder.path().join("dusk-1.jsonl");
+        fs::copy(run.join(LOG), &kept).expect("copied");
+        assert_eq!(
+            read(&kept, "loss").expect("read")[0].title,
+            "dusk-1, stage 1"
+        );
         assert!(read(&run, "gradient_norm").is_err());
         assert!(read(&folder.path().join("day"), "loss").is_err());
     }
