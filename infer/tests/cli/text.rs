@@ -216,6 +216,17 @@ fn captions_are_painted_and_read_back_from_the_pixels() {
     place.refused(&format!("{words} --prompt lake"), 2, "synthetic");
 }
 
+/// Gives how often an attribute was seen, from what `captions --json` says.
+fn right(lines: &str, attribute: &str) -> u64 {
+    let mut lines = lines
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(line).expect("a JSON object") });
+    let found = lines.find(|line| line["attribute"] == attribute);
+    found.expect("it is counted")["right"]
+        .as_u64()
+        .expect("a number")
+}
+
 /// What ships for films goes on with a given picture as its caption says, in the water, one of three, and in
 /// the sun, one of four.
 #[test]
@@ -226,15 +237,7 @@ fn the_shipped_films_move_as_their_captions_say() {
     let captions = |given: &str| {
         let words = format!("captions --model {model} {words} --given {given} --json");
         let lines = place.done(&words);
-        let right = |attribute: &str| -> u64 {
-            let mut lines = lines
-                .lines()
-                .map(|line| -> Value { serde_json::from_str(line).expect("a JSON object") });
-            let found = lines.find(|line| line["attribute"] == attribute);
-            let found = found.expect("it is counted");
-            found["right"].as_u64().expect("a number")
-        };
-        (right("water"), right("sun"))
+        (right(&lines, "water"), right(&lines, "sun"))
     };
     let (water, sun) = captions("picture");
     assert!(water >= 13 && sun >= 8, "{water} {sun}");
@@ -254,13 +257,8 @@ fn the_shipped_landscapes_have_the_sky_and_the_water_of_their_captions() {
     let words =
         "--device cpu --count 12 --size 96x64 --guidance 2 --temperature 0.8 --seed 1 --json";
     let lines = place.done(&format!("captions --model {model} {words}"));
-    let right = |attribute: &str| -> u64 {
-        let mut lines = lines
-            .lines()
-            .map(|line| -> Value { serde_json::from_str(line).expect("a JSON object") });
-        let found = lines.find(|line| line["attribute"] == attribute);
-        let found = found.expect("it is counted");
-        found["right"].as_u64().expect("a number")
-    };
-    assert!(right("water") >= 10 && right("sky") >= 8, "{lines}");
+    assert!(
+        right(&lines, "water") >= 10 && right(&lines, "sky") >= 8,
+        "{lines}"
+    );
 }
