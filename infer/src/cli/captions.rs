@@ -65,8 +65,7 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
             _ => Scene::of_film(scene_seed),
         };
         let caption = scene.caption();
-        let landscape = scene.clip(size.w, size.h, frames);
-        let painting = paint(&mut run, args, &caption, first + number, &landscape)?;
+        let painting = paint(&mut run, args, &scene, first + number)?;
         let seen = decode(&run, &painting)?;
         let found = match &*seen {
             [picture] => recover(picture),
@@ -102,19 +101,21 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
 fn paint(
     run: &mut ModelRun,
     args: &CaptionsArgs,
-    caption: &str,
+    scene: &Scene,
     seed: u64,
-    landscape: &[Picture],
 ) -> anyhow::Result<Painting> {
     let (brush, common, size) = (&args.paint.brush, &args.paint.common, args.paint.size);
     let (task, picture) = match args.given {
-        GivenArg::Picture => (TaskKind::Animate, Some(GivenFile::of(&landscape[0]))),
+        GivenArg::Picture => {
+            let first = scene.render(size.w, size.h, 0.0);
+            (TaskKind::Animate, Some(GivenFile::of(first)))
+        }
         GivenArg::Nothing | GivenArg::All => (TaskKind::Paint, None),
     };
     let mut request = request(task, size, brush);
-    request.frames = landscape.len();
+    request.frames = args.paint.frames as usize;
     request.at = picture.as_ref().map(|_| PointPx { x: 0, y: 0 });
-    request.prompt = run.text.as_ref().map(|_| caption.to_owned());
+    request.prompt = run.text.as_ref().map(|_| scene.caption());
     request.sampling.smoothing = brush.smoothing.unwrap_or(run.smoothing);
     let asked = Asked {
         request,
@@ -129,10 +130,11 @@ fn paint(
     run.tiling = plan.tiling;
     let mut painting = begin(run, &asked, Some(seed), None, plan.route, false)?;
     if args.given == GivenArg::All {
-        let size = painting.layout.tokens();
-        let frames = landscape.iter();
-        let codes = frames.flat_map(|frame| run.encode(frame, [size.h, size.w]));
-        painting.tokens = TokenGrid::new(1, size, codes.collect());
+        let tokens = painting.layout.tokens();
+        let frames = scene.clip(size.w, size.h, args.paint.frames as usize);
+        let codes = frames.iter();
+        let codes = codes.flat_map(|frame| run.encode(frame, [tokens.h, tokens.w]));
+        painting.tokens = TokenGrid::new(1, tokens, codes.collect());
         return Ok(painting);
     }
     let mut paintings = [painting];

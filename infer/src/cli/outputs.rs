@@ -82,9 +82,9 @@ impl GivenFile {
     }
 
     /// Takes a picture that is in no file, and goes into none.
-    pub(super) fn of(picture: &Picture) -> Self {
+    pub(super) fn of(picture: Picture) -> Self {
         Self {
-            picture: picture.clone(),
+            picture,
             bytes: Vec::new(),
             hash: String::new(),
         }
