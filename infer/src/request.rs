@@ -3,6 +3,7 @@
 //! It heads every token file, so that the same command goes on with it and another one does not.
 
 use nuwa_model::patch::{Extent, TokenSize};
+use nuwa_model::render::Precision;
 use nuwa_model::render::sampling::{Choice, Uncover, Unmasking};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +54,9 @@ pub struct Request {
     pub seed: u64,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// What the renderer computes in; single precision where nothing is said.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Request {

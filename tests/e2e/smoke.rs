@@ -91,7 +91,7 @@ fn smoke_ar_learns_two_patches_and_paints_them() {
     learn_and_paint(Decoding::Ar, Precision::F32, 100);
 }
 
-/// What was learned in bf16 is painted in single precision.
+/// What was learned in bf16 is painted in bf16.
 #[test]
 fn smoke_ar_learns_two_patches_in_bf16_and_paints_them() {
     learn_and_paint(Decoding::Ar, Precision::Bf16, 100);

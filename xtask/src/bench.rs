@@ -166,7 +166,8 @@ fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
         let seconds = line.number("seconds").unwrap_or(f64::NAN);
         let rate = line.number("items_per_s").map(|rate| format!("{rate:.1}"));
         let rate = format!("{} {}", rate.unwrap_or_default(), word("item"));
-        let (task, config, batch) = (word("task"), word("config"), word("batch"));
+        let config = [word("config"), word("dtype")].join(" ");
+        let (task, config, batch) = (word("task"), config.trim(), word("batch"));
         // Writing to a string does not fail.
         let _ = write!(
             text,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nuwa_model::device::DeviceChoice;
-use nuwa_model::render::Decoding;
+use nuwa_model::render::{Decoding, Precision};
 
 use crate::request::Unmask;
 use crate::task::{PointPx, RouteKind, SizePx};
@@ -121,6 +121,10 @@ pub(super) struct Brush {
     /// Pictures painted at once, each with a seed of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) n: u32,
+    /// What the renderer computes in: f32, or bf16 on GPUs that have it, for half the memory. Tokens
+    /// are other ones.
+    #[arg(long, default_value = "f32")]
+    pub(super) precision: Precision,
     /// Refuse the model unless it decodes like this: ar, nar or pnar.
     #[arg(long)]
     pub(super) renderer: Option<Decoding>,

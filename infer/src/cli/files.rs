@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use nuwa_data::out;
+use nuwa_model::render::Precision;
 
 use super::args::{DecodeArgs, EditArgs, InfoArgs};
 use super::events;
@@ -179,6 +180,9 @@ fn about(path: &Path, header: &Header) -> String {
     if let Some(scale) = request.guidance {
         let negative = request.negative.as_deref().unwrap_or("");
         lines.push(format!("guidance    {scale}, away from {negative:?}"));
+    }
+    if request.precision != Precision::default() {
+        lines.push(format!("precision   {}", request.precision));
     }
     for region in &request.repainted {
         lines.push(format!("repainted   {region}"));

@@ -149,6 +149,7 @@ pub(super) fn request(task: TaskKind, size: SizePx, brush: &Brush) -> Request {
             steps: brush.steps as usize,
             unmask: brush.unmask,
         },
+        precision: brush.precision,
     }
 }
 

@@ -138,8 +138,8 @@ pub(crate) fn session(
             scale,
         });
     }
-    let (renderer, config) = (&run.renderer, &run.renderer_config);
-    Session::new(renderer, config, prompt, guidance, pictures)
+    let renderer = run.renderer.clone().computing_in(request.precision);
+    Session::new(&renderer, &run.renderer_config, prompt, guidance, pictures)
 }
 
 /// Gives each patch the mixture of the texts that hold where it lies.

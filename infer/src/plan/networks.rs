@@ -1,7 +1,7 @@
 //! What the networks take, whatever they paint.
 
 use burn::module::Module;
-use nuwa_model::render::{Decoding, PoolKind, RendererConfig};
+use nuwa_model::render::{Decoding, PoolKind, Precision, RendererConfig};
 use nuwa_model::vqgan::VqganConfig;
 
 use super::bytes;
@@ -23,15 +23,18 @@ pub struct Networks {
     pub n_weights: usize,
     /// Whether frames are decoded with the help of the one before.
     pub is_guided: bool,
+    /// What the renderer computes in.
+    pub precision: Precision,
     /// Rows that one patch is in a batch: one for each picture, two with guidance.
     pub rows: usize,
 }
 
 impl Networks {
-    /// Gives the sizes of a run that paints so many rows at once.
-    pub fn of(run: &ModelRun, rows: usize) -> Self {
+    /// Gives the sizes of a run that paints so many rows at once, in a precision.
+    pub fn of(run: &ModelRun, rows: usize, precision: Precision) -> Self {
         Self {
             rows,
+            precision,
             is_guided: run.pg_vqgan.is_some(),
             renderer: run.renderer_config.clone(),
             vqgan: run.vqgan_config.clone(),
@@ -50,6 +53,8 @@ impl Networks {
 
     /// Gives the bytes of weights: those of both networks, `V d + 4 m d` copied, and for the token loop
     /// `L (16 d² + 3 d) + V d` laid out anew, `2 L d²` more where there are captions. (GPUs copy less.)
+    /// In half precision, copies of all that products read: `L 16 d² + V d`, `4 L d²` more for captions,
+    /// and `3 L d²` for the token loop.
     pub fn weight_bytes(&self) -> u64 {
         let RendererConfig {
             d_model: d,
@@ -61,11 +66,23 @@ impl Networks {
         } = self.renderer;
         let m = self.renderer.tokens_per_patch();
         let cross = if d_text.is_some() { 2 } else { 0 };
-        let in_loop = match decoding {
-            Decoding::Ar => n_layers * ((16 + cross) * d * d + 3 * d) + n_codes * d,
-            Decoding::Nar | Decoding::Pnar => 0,
+        let is_loop = decoding == Decoding::Ar;
+        let copied = match self.precision {
+            Precision::F32 if is_loop => {
+                n_layers * ((16 + cross) * d * d + 3 * d) + 2 * n_codes * d
+            }
+            Precision::F32 => n_codes * d,
+            Precision::Bf16 => {
+                let in_loop = if is_loop { 3 } else { 0 };
+                n_layers * (16 + 2 * cross + in_loop) * d * d + n_codes * d
+            }
         };
-        bytes(self.n_weights + n_codes * d + 4 * m * d + in_loop)
+        bytes(self.n_weights + 4 * m * d) + self.states(copied)
+    }
+
+    /// Gives the bytes of as many numbers in the renderer's precision.
+    fn states(&self, n: usize) -> u64 {
+        (n * self.precision.bytes()) as u64
     }
 
     /// Gives the bytes of one patch in the pool: keys and values of every layer, `2 L m d`, or its
@@ -78,14 +95,15 @@ impl Networks {
             PoolKind::KeyValues => 2,
             PoolKind::States => 1,
         };
-        bytes(self.rows * kept * n_layers * self.renderer.tokens_per_patch() * d_model)
+        self.states(self.rows * kept * n_layers * self.renderer.tokens_per_patch() * d_model)
     }
 
     /// Gives the bytes that one patch of a batch is painted with, when it sees `n` others. With
     /// `s = (n + 1) m + 1` places looked at: while AR writes, keys and values of every layer and one
     /// more, `2 (L + 1) s d`; while a pass runs, the inputs of all layers, one context, the scores
     /// and the hidden states of one layer, `L (m + 1) d + 2 s d + heads (m + 1) s + 12 (m + 1) d`,
-    /// and for NAR and P-NAR the scores of the codes, `m V`. The larger of both.
+    /// and for NAR and P-NAR the scores of the codes, `m V`. The larger of both. Scores and hidden
+    /// states are in single precision.
     pub fn patch_bytes(&self, n: usize) -> u64 {
         let RendererConfig {
             d_model: d,
@@ -96,13 +114,13 @@ impl Networks {
         } = self.renderer;
         let m = self.renderer.tokens_per_patch();
         let (s, own) = ((n + 1) * m + 1, m + 1);
-        let pass =
-            n_layers * own * d + 2 * s * d + self.renderer.n_heads() * own * s + 12 * own * d;
+        let pass = self.states(n_layers * own * d + 2 * s * d)
+            + bytes(self.renderer.n_heads() * own * s + 12 * own * d);
         let row = match decoding {
-            Decoding::Ar => pass.max(2 * (n_layers + 1) * s * d),
-            Decoding::Nar | Decoding::Pnar => pass + m * n_codes,
+            Decoding::Ar => pass.max(self.states(2 * (n_layers + 1) * s * d)),
+            Decoding::Nar | Decoding::Pnar => pass + bytes(m * n_codes),
         };
-        bytes(self.rows * row)
+        self.rows as u64 * row
     }
 
     /// Gives the bytes that a window of `h · w` tokens is decoded, or encoded, with: four times the

@@ -1,7 +1,7 @@
 //! Known numbers, and budgets.
 
 use nuwa_model::patch::{Extent, PatchIndex, TokenSize};
-use nuwa_model::render::{Decoding, Feed, PoolKind, RendererConfig, Transfer};
+use nuwa_model::render::{Decoding, Feed, PoolKind, Precision, RendererConfig, Transfer};
 use nuwa_model::vqgan::VqganConfig;
 use nuwa_model::vqgan::tiled::{Statistics, Tiling};
 
@@ -33,6 +33,7 @@ fn networks() -> Networks {
         },
         n_weights: 1000,
         is_guided: false,
+        precision: Precision::F32,
         rows: 1,
     }
 }
@@ -85,6 +86,23 @@ fn a_long_picture_by_columns_has_461_levels_and_holds_19_caches() {
     assert_eq!(plan.disk.spool, 3 * 1216 * 64);
     // Four tokens, a position, and twelve bytes around.
     assert_eq!(plan.disk.tokens, 1024 + 1216 * (8 + 4 + 12));
+}
+
+/// Half precision halves the pool, and costs copies of the weights.
+#[test]
+fn half_precision_halves_the_pool_and_copies_the_weights() {
+    let half = Networks {
+        precision: Precision::Bf16,
+        ..networks()
+    };
+    let kinds = [PoolKind::KeyValues, PoolKind::States];
+    for kind in kinds {
+        assert_eq!(2 * half.cache_bytes(kind), networks().cache_bytes(kind));
+    }
+    // Both hold all weights, and places of four orders; 19 d² of a layer and the codes are copied.
+    let own = 4 * (1000 + 16 * 64);
+    assert_eq!(half.weight_bytes(), own + 2 * (3 * 19 * 64 * 64 + 6400));
+    assert!(half.patch_bytes(12) < networks().patch_bytes(12));
 }
 
 #[test]

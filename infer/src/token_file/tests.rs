@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use nuwa_model::patch::{Extent, TokenSize};
+use nuwa_model::render::Precision;
 use tempfile::TempDir;
 
 use super::*;
@@ -46,6 +47,7 @@ fn start() -> Start {
                 steps: 16,
                 unmask: Unmask::Halton,
             },
+            precision: Precision::Bf16,
         },
     };
     Start {

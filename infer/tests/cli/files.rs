@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nuwa_data::Picture;
+use nuwa_model::render::{Decoding, RendererConfig};
 
 use super::{PAINT, Place, files, renderer, vqgan};
 
@@ -89,6 +90,52 @@ fn another_painting_is_not_painted_over_unless_forced() {
     assert_eq!(fs::read(place.path("out.nuwa")).expect("tokens"), tokens);
     place.done(&format!("{TOKENS} --size 32x16 --seed 5 --force"));
     assert_ne!(fs::read(place.path("out.nuwa")).expect("tokens"), tokens);
+}
+
+/// Half precision paints other tokens, and a painting stays with it: gone on with, and edited.
+#[test]
+fn a_painting_in_half_precision_says_so_and_goes_on_in_it() {
+    let place = Place::new();
+    for decoding in [Decoding::Ar, Decoding::Pnar] {
+        let config = RendererConfig {
+            decoding,
+            ..renderer()
+        };
+        place.save("run", &vqgan(), &config);
+        let half = format!("{TOKENS} --size 64x32 --seed 4 --precision bf16 --force");
+        let tokens = || fs::read(place.path("out.nuwa")).expect("tokens");
+        place.done(&half);
+        let whole = tokens();
+        let info = place.done("info @out.nuwa");
+        assert!(info.contains("precision   bf16"), "{info}");
+        let refused = "precision: bf16, not f32";
+        place.refused(&format!("{TOKENS} --size 64x32 --seed 4"), 1, refused);
+        // From the middle of a patch on.
+        fs::write(place.path("out.nuwa"), &whole[..whole.len() * 2 / 3]).expect("written");
+        place.done(&half.replace(" --force", ""));
+        assert_eq!(tokens(), whole, "{decoding:?}");
+        // The rest of what is edited stays, so patches are computed as they were.
+        let edit = "edit @out.nuwa --device cpu --quiet --model @run --region 0,0,64x32 --seed 4";
+        place.done(&format!("{edit} --out @same.nuwa --out @same.png"));
+        place.done("decode @out.nuwa --device cpu --quiet --model @run --out @out.png");
+        let pixels = |name| Picture::read(&place.path(name)).expect("a picture");
+        assert!(pixels("same.png") == pixels("out.png"), "{decoding:?}");
+    }
+    // Trained weights know their tokens too well to differ everywhere, and not well enough to agree.
+    let landscapes = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscapes");
+    let picture = |precision: &str| {
+        let out = format!("@{precision}.png");
+        let words = TOKENS
+            .replace("@run", landscapes)
+            .replace("@out.nuwa", &out);
+        place.done(&format!(
+            "{words} --size 192x64 --seed 4 --precision {precision}"
+        ));
+        Picture::read(&place.path(&out[1..])).expect("a picture")
+    };
+    assert!(picture("bf16") != picture("f32"));
+    let words = format!("{TOKENS} --size 64x32 --precision f16");
+    place.refused(&words, 2, "there are f32 and bf16");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use burn::tensor::{Int, Tensor};
 use super::attention::{Attention, KeyValues, causal_bias, merge_heads, project, split_heads};
 use super::geglu::geglu;
 use super::norm::normalize;
+use super::precision::Precision;
 
 /// GEGLU: value ⊙ gelu(gate), exact erf; the value half comes first (page §7).
 #[derive(Module, Debug)]
@@ -87,6 +88,14 @@ impl Block {
         };
         let x = normalize(&self.norm3, z.clone());
         z + self.ff.forward(x)
+    }
+
+    /// Makes copies of the weights of all products once, for layers that learn no more.
+    pub(super) fn fixed_in(mut self, precision: Precision) -> Self {
+        self.attn = precision.weights(self.attn);
+        self.cross = precision.weights(self.cross);
+        self.ff = precision.weights(self.ff);
+        self
     }
 
     /// Projects the states `[b, s, d]` that entered this layer to keys and values.

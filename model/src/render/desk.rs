@@ -62,6 +62,7 @@ impl Session {
             *bias = hidden.slice_fill(place, 0.0);
         }
         let weights = self.tokens.as_ref().expect("an autoregressive model");
+        z = self.renderer.precision.of(z);
         for (l, layer) in self.renderer.layers.iter().enumerate() {
             see(&z);
             let (queries, pairs) = weights.layers[l].project(layer, z.clone());
@@ -125,7 +126,7 @@ impl Session {
                 for (at, memory) in job.context.iter().enumerate() {
                     let mut pairs = self.pairs(l, memory);
                     if !post {
-                        let shift = shifts.clone().narrow(0, at, 1);
+                        let shift = shifts.clone().narrow(0, at, 1).cast(pairs.keys.dtype());
                         pairs.keys = pairs.keys + shift.reshape([1, heads, 1, HEAD_WIDTH]);
                     }
                     desk.buffers[l].put([row, at * m], pairs);
@@ -159,7 +160,7 @@ impl Session {
             return last;
         }
         drop(last);
-        let empty = || Tensor::zeros([rows, heads, places, HEAD_WIDTH], &self.device);
+        let empty = || self.zeros([rows, heads, places, HEAD_WIDTH]);
         let buffer = |_| Buffer {
             pairs: Some(KeyValues {
                 keys: empty(),

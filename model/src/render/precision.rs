@@ -1,4 +1,4 @@
-//! How precisely a training pass computes (ours; the page says nothing about it).
+//! How precisely a renderer computes (ours; the page says nothing about it).
 //!
 //! Only the states decide: layers follow the number type of what enters them, so that a pass is in
 //! half precision if and only if its first states are, and those of the pool with them.
@@ -6,11 +6,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, FloatDType, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Precision of the training passes of a [`Renderer`](super::Renderer). Its weights and their
-/// gradients are in single precision either way, and so is painting.
+/// Precision of a [`Renderer`](super::Renderer), in training and in painting. Its own weights and their
+/// gradients are in single precision either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -18,7 +19,7 @@ pub enum Precision {
     #[default]
     F32,
     /// bfloat16 for states, projections, keys, values and all matrix products, with copies of the
-    /// weights; single precision for normalization, softmax and the error function, and for what
+    /// weights, made for every product in training and once in painting; single precision for normalization, softmax and the error function, and for what
     /// comes after the scores of the codes.
     Bf16,
 }
@@ -46,6 +47,32 @@ impl Precision {
             // Not a cast: a device may have been told to compute in another type altogether.
             Self::F32 => states,
             Self::Bf16 => states.cast(FloatDType::BF16),
+        }
+    }
+
+    /// Gives zeros beside such states.
+    pub(super) fn zeros<const D: usize>(
+        self,
+        shape: impl Into<Shape>,
+        device: &Device,
+    ) -> Tensor<D> {
+        match self {
+            Self::F32 => Tensor::zeros(shape, device),
+            Self::Bf16 => Tensor::zeros(shape, (device, DType::BF16)),
+        }
+    }
+
+    /// Gives a module whose weights need no copies any more. They are off the graph.
+    pub(super) fn weights<M: Module>(self, module: M) -> M {
+        struct Rounded;
+        impl ModuleMapper for Rounded {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                param.map(|weights| Precision::Bf16.of(weights))
+            }
+        }
+        match self {
+            Self::F32 => module,
+            Self::Bf16 => module.map(&mut Rounded),
         }
     }
 }

@@ -83,6 +83,7 @@ impl Session {
     /// Projects text states for every layer.
     pub(super) fn project_text(&self, text: Tensor<3>) -> Vec<Option<KeyValues>> {
         let text = self.renderer.project_text(Some(&text));
+        let text = text.map(|text| self.renderer.precision.of(text));
         let project = |layer: &Block| text.as_ref().and_then(|y| layer.project_text(y.clone()));
         self.renderer.layers.iter().map(project).collect()
     }

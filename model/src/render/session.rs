@@ -16,6 +16,7 @@ use super::desk::Buffer;
 use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory, PoolKind};
 use super::norm::normalize;
+use super::precision::single;
 use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
 use super::token_layer::{Projection, TokenLayer};
@@ -66,7 +67,7 @@ pub(super) struct TokenLoop {
 impl Session {
     /// Prepares a renderer to paint several pictures at once.
     ///
-    /// A prompt and guidance are needed by, and only looked at in, a conditional model. With
+    /// It computes in the precision of the renderer. A prompt and guidance are needed by, and only looked at in, a conditional model. With
     /// guidance each picture is rendered twice, as one batch.
     ///
     /// # Panics
@@ -78,10 +79,13 @@ impl Session {
         guidance: Option<Guidance>,
         pictures: usize,
     ) -> Self {
-        let renderer = renderer.valid();
+        let mut renderer = renderer.valid();
+        let precision = renderer.precision;
+        let layers = renderer.layers.into_iter();
+        renderer.layers = layers.map(|layer| layer.fixed_in(precision)).collect();
         let device = renderer.tok_emb.weight.val().device();
         let places = Order::ALL.map(|order| renderer.place_embedding(order, config.patch));
-        let head = owned(renderer.tok_emb.weight.val().transpose());
+        let head = owned(precision.of(renderer.tok_emb.weight.val()).transpose());
         let tokens = (config.decoding == Decoding::Ar).then(|| TokenLoop {
             layers: renderer.layers.iter().map(TokenLayer::new).collect(),
             head: Projection::new(head.clone(), Some(renderer.head.bias.val())),
@@ -140,7 +144,7 @@ impl Session {
         let (heads, m) = (self.config.n_heads(), self.config.tokens_per_patch());
         let nothing = match self.pool {
             PoolKind::KeyValues => {
-                let empty = Tensor::zeros([self.batch, heads, m, HEAD_WIDTH], &self.device);
+                let empty = self.zeros([self.batch, heads, m, HEAD_WIDTH]);
                 Kept::Pairs(KeyValues {
                     keys: empty.clone(),
                     values: empty,
@@ -148,7 +152,7 @@ impl Session {
             }
             PoolKind::States => {
                 let shape = [self.batch, m, heads * HEAD_WIDTH];
-                Kept::States(Tensor::zeros(shape, &self.device))
+                Kept::States(self.zeros(shape))
             }
         };
         PatchMemory {
@@ -235,6 +239,7 @@ impl Session {
         causal: bool,
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let mut inputs = Vec::with_capacity(self.renderer.layers.len());
+        z = self.renderer.precision.of(z);
         let (padding, texts) = (self.padding(jobs), self.wave_texts(jobs));
         for (l, layer) in self.renderer.layers.iter().enumerate() {
             inputs.push(z.clone());
@@ -244,14 +249,19 @@ impl Session {
         (z, inputs)
     }
 
-    /// Gives the scores of every code, `[b, m, v]`.
+    /// Gives the scores of every code, `[b, m, v]`, in single precision at least.
     pub(super) fn logits(&self, z: Tensor<3>) -> Tensor<3> {
         let bias = self.renderer.head.bias.val();
-        project_by(
+        single(project_by(
             normalize(&self.renderer.norm, z),
             self.head.clone(),
             Some(bias),
-        )
+        ))
+    }
+
+    /// Gives zeros as states are.
+    pub(super) fn zeros<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
+        self.renderer.precision.zeros(shape, &self.device)
     }
 
     pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {
@@ -263,5 +273,5 @@ impl Session {
 /// Copies a view to memory of its own, laid out by its shape.
 pub(super) fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
     let shape = view.dims();
-    Tensor::zeros(shape, &view.device()).slice_assign(shape.map(|n| 0..n), view)
+    Tensor::zeros(shape, (&view.device(), view.dtype())).slice_assign(shape.map(|n| 0..n), view)
 }

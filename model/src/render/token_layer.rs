@@ -28,8 +28,9 @@ enum Weight {
 }
 
 impl Projection {
-    /// Takes a weight `[k, n]` and a bias `[n]`.
+    /// Takes a weight `[k, n]` and a bias `[n]`, which gets the weight's precision.
     pub(super) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        let bias = bias.map(|bias| bias.cast(weight.dtype()));
         #[cfg(feature = "flex")]
         if crate::flex::takes(&weight) {
             let [_, n] = weight.dims();

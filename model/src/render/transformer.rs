@@ -35,7 +35,7 @@ pub struct Renderer {
     pub(super) head: Head,
     pub(super) tokens_per_patch: usize,
     pub(super) transfer_context: bool,
-    /// What training passes compute in; no part of what is saved.
+    /// What passes compute in; no part of what is saved.
     #[module(skip)]
     pub(super) precision: Precision,
 }
@@ -119,7 +119,7 @@ impl Renderer {
         self
     }
 
-    /// Computes training passes in another precision. Weights stay as they are.
+    /// Computes in another precision. Weights stay as they are.
     #[must_use]
     pub fn computing_in(self, precision: Precision) -> Self {
         Self { precision, ..self }

@@ -58,7 +58,7 @@ impl Session {
 
     fn job_context(&self, l: usize, job: &PatchJob, s: usize) -> LayerContext {
         let heads = self.config.n_heads();
-        let empty = |s| Tensor::zeros([self.batch, heads, s, HEAD_WIDTH], &self.device);
+        let empty = |s| self.zeros([self.batch, heads, s, HEAD_WIDTH]);
         let post = self.config.feed == Feed::Post;
         if job.context.is_empty() {
             let bias = post.then(|| Tensor::zeros([self.batch, heads, 1, s], &self.device));

@@ -3,7 +3,9 @@
 //! `vqgan_train_step`; and of what only we have: `pnar_decode`, `nar_decode`, and `scroll`, a picture
 //! from the command line to its file. Timed by divan, the device synced inside the timed region; with
 //! `--json` every task in a process of its own, for its memory, and one line each on standard output;
-//! with `--device` another device than the CPU.
+//! with `--device` another device than the CPU, and on CUDA the larger renderers, too, in bf16.
+
+mod rows;
 
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -17,21 +19,19 @@ use nuwa_model::device::{self, DeviceChoice};
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule};
 use nuwa_model::preset::Size;
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
-use nuwa_model::render::{Decoding, RendererConfig, Session, TokenGrid};
+use nuwa_model::render::{Decoding, Precision, Prompt, RendererConfig, Session, TokenGrid};
 use nuwa_model::vqgan::VqganConfig;
 use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
-use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
+use nuwa_train::render::{RenderBatch, RenderTask, Text, render_and_optimize};
 use nuwa_train::vqgan::Players;
 use nuwa_train::vqgan::discriminator::PatchDiscriminatorConfig;
 use nuwa_train::vqgan::loss::VqganLossConfig;
-use serde_json::{Value, json};
 
 /// As in the programs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const TRAIN_BATCH: usize = 4;
 const GRID: GridSize = GridSize { f: 1, h: 4, w: 4 };
 const PIXELS: usize = 256;
 /// Width and height of the scroll.
@@ -61,7 +61,7 @@ fn main() {
     let device = after("--device")
         .and_then(|at| arguments.get(at))
         .map_or("cpu", String::as_str);
-    print(|row| measure(row, device));
+    rows::print(device);
 }
 
 /// Says how much memory this process has held.
@@ -70,92 +70,6 @@ fn say_peak() {
     if let Some(bytes) = device::peak_resident_bytes() {
         println!("{PEAK}{bytes}");
     }
-}
-
-/// Measures one task in a process of its own; gives what it prints.
-fn measure(row: &str, device: &str) -> String {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let mut command = Command::new(own);
-    command.args(["--bench", "--exact", &format!("speed::{row}")]);
-    let measured = command.env(DEVICE, device).output();
-    let measured = measured.expect("the program starts once more");
-    let error = String::from_utf8_lossy(&measured.stderr);
-    assert!(measured.status.success(), "{error}");
-    String::from_utf8_lossy(&measured.stdout).into_owned()
-}
-
-/// Prints a line of JSON for each task that `measure` has measured.
-#[expect(clippy::print_stdout, reason = "the measurements are the result")]
-fn print(measure: impl Fn(&str) -> String) {
-    let tokens = (GRID.count() * tiny().tokens_per_patch()) as f64;
-    let render = |batch| json!({"config": "tiny", "batch": batch, "grid": "4x4", "item": "tokens"});
-    let vqgan = json!({"config": "small", "batch": 1, "pixels": PIXELS, "item": "pictures"});
-    let ours = |mut settings: Value| {
-        settings["peer"] = false.into();
-        settings
-    };
-    let scroll = json!({"config": "hubble", "item": "pixels"});
-    // One run of train_step trains every patch of the grid; the peer reports one patch.
-    let (patches, batch) = (GRID.count() as f64, TRAIN_BATCH as f64);
-    let tasks = [
-        (
-            "train_step",
-            "train_step",
-            render(TRAIN_BATCH),
-            patches,
-            tokens * batch / patches,
-        ),
-        ("ar_decode", "ar_decode", render(1), 1.0, tokens),
-        ("ar_decode_8", "ar_decode", render(8), 1.0, 8.0 * tokens),
-        ("ar_decode_64", "ar_decode", render(64), 1.0, 64.0 * tokens),
-        ("pnar_decode", "pnar_decode", ours(render(1)), 1.0, tokens),
-        ("nar_decode", "nar_decode", ours(render(1)), 1.0, tokens),
-        ("vqgan_encode", "vqgan_encode", vqgan.clone(), 1.0, 1.0),
-        ("vqgan_decode", "vqgan_decode", vqgan.clone(), 1.0, 1.0),
-        ("vqgan_train_step", "vqgan_train_step", vqgan, 1.0, 1.0),
-        (
-            "scroll",
-            "scroll",
-            ours(scroll),
-            1.0,
-            (SCROLL_PX[0] * SCROLL_PX[1]) as f64,
-        ),
-    ];
-    for (row, task, mut line, runs, items) in tasks {
-        let table = measure(row);
-        let seconds = median(&table, row) / runs;
-        let peak = table.lines().find_map(|line| line.strip_prefix(PEAK));
-        // A scroll is painted by a process further down.
-        let peak = peak.filter(|_| row != "scroll");
-        if let Some(peak) = peak.and_then(|bytes| bytes.parse::<u64>().ok()) {
-            line["peak_mib"] = (peak >> 20).into();
-        }
-        line["task"] = task.into();
-        line["seconds"] = seconds.into();
-        line["items_per_s"] = Value::from(items / seconds);
-        println!("{line}");
-    }
-}
-
-/// Reads the median of a task, in seconds: the third column.
-fn median(table: &str, name: &str) -> f64 {
-    let is_of = |line: &&str| line.split_whitespace().nth(1) == Some(name);
-    let row = table.lines().find(is_of).expect("every task is measured");
-    let cell = row
-        .split('│')
-        .nth(2)
-        .expect("divan prints the median third")
-        .trim();
-    let (number, unit) = cell.split_once(' ').expect("a number and its unit");
-    let number: f64 = number.parse().expect("a number");
-    let scale = match unit.trim() {
-        "s" => 1.0,
-        "ms" => 1e-3,
-        "µs" => 1e-6,
-        "ns" => 1e-9,
-        unit => panic!("unit {unit}"),
-    };
-    number * scale
 }
 
 fn device() -> Device {
@@ -168,39 +82,83 @@ fn sync(device: &Device) {
     device.sync().expect("a device that works");
 }
 
-fn tiny() -> RendererConfig {
-    Size::Tiny.renderer(Extent { w: 2, h: 2, f: 0 }, None)
+const EXTENT: Extent = Extent { w: 2, h: 2, f: 0 };
+
+/// Gives a renderer as large as the papers': those that they tell in words are told something.
+fn renderer(size: Size) -> RendererConfig {
+    let d_text = match size {
+        Size::Tiny => None,
+        Size::Base | Size::Large => Some(512),
+    };
+    size.renderer(EXTENT, d_text)
+}
+
+/// Gives the precision that a size is measured in.
+fn precision(size: Size) -> Precision {
+    match size {
+        Size::Tiny => Precision::F32,
+        Size::Base | Size::Large => Precision::Bf16,
+    }
+}
+
+/// Gives states of texts for so many pictures, where the renderer is told something.
+fn text(config: &RendererConfig, batch: usize, device: &Device) -> Option<Tensor<3>> {
+    let normal = Distribution::Normal(0.0, 1.0);
+    let states = |d_text| Tensor::random([batch, 77, d_text], normal, device);
+    config.d_text.map(states)
 }
 
 fn route() -> Route {
-    Route::full(GRID, tiny().extent, Order::DownRight).expect("not empty")
+    Route::full(GRID, EXTENT, Order::DownRight).expect("not empty")
 }
 
 fn random_codes(n: usize, n_codes: usize) -> Vec<i32> {
     (0..n).map(|i| (i * 7919 % n_codes) as i32).collect()
 }
 
-#[divan::bench(sample_count = 7, sample_size = 1)]
-fn train_step(bencher: Bencher) {
-    let (config, device) = (tiny(), device());
-    let size = GRID.tokens(config.patch);
-    let codes = random_codes(TRAIN_BATCH * size.count(), config.n_codes);
-    let tokens = TokenGrid::new(TRAIN_BATCH, size, codes);
-    let batch = RenderBatch::new(tokens, Arc::new(route()));
+/// Trains so many pictures at once, patch after patch.
+fn train(bencher: Bencher, size: Size, batch: usize) {
+    let (config, device) = (renderer(size), device());
+    let tokens = GRID.tokens(config.patch);
+    let codes = random_codes(batch * tokens.count(), config.n_codes);
+    let tokens = TokenGrid::new(batch, tokens, codes);
+    let mut pictures = RenderBatch::new(tokens, Arc::new(route()));
+    pictures.text = text(&config, batch, &device).map(Text::States);
     let renderer = materialize(config.init(&device.clone().autodiff()));
+    let renderer = renderer.computing_in(precision(size));
     let task = RenderTask::new(renderer, config, 0.0);
     let mut learner = Learner::new(task, Adam::default().init(), 1e-4);
     bencher.bench_local(|| {
-        render_and_optimize(&mut learner, &batch, |_, _| true).expect("finite");
+        render_and_optimize(&mut learner, &pictures, |_, _| true).expect("finite");
         sync(&device);
     });
 }
 
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn train_step(bencher: Bencher) {
+    train(bencher, Size::Tiny, rows::TRAIN_BATCH);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn train_step_base(bencher: Bencher) {
+    train(bencher, Size::Base, rows::LARGE_BATCH);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn train_step_large(bencher: Bencher) {
+    train(bencher, Size::Large, rows::LARGE_BATCH);
+}
+
 /// Paints so many pictures at once, patch after patch.
-fn decode(bencher: Bencher, decoding: Decoding, batch: usize) {
-    let (config, device) = (RendererConfig { decoding, ..tiny() }, device());
-    let renderer = materialize(config.init(&device));
-    let session = Session::new(&renderer, &config, None, None, batch);
+fn decode(bencher: Bencher, size: Size, decoding: Decoding, batch: usize) {
+    let device = device();
+    let config = RendererConfig {
+        decoding,
+        ..renderer(size)
+    };
+    let renderer = materialize(config.init(&device)).computing_in(precision(size));
+    let prompt = text(&config, batch, &device).map(Prompt::Same);
+    let session = Session::new(&renderer, &config, prompt, None, batch);
     let route = route();
     let schedule = Schedule::serial(&route);
     let seeds = (0..batch as u64).collect();
@@ -217,27 +175,37 @@ fn decode(bencher: Bencher, decoding: Decoding, batch: usize) {
 
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn ar_decode(bencher: Bencher) {
-    decode(bencher, Decoding::Ar, 1);
+    decode(bencher, Size::Tiny, Decoding::Ar, 1);
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn ar_decode_8(bencher: Bencher) {
-    decode(bencher, Decoding::Ar, 8);
+    decode(bencher, Size::Tiny, Decoding::Ar, 8);
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn ar_decode_64(bencher: Bencher) {
-    decode(bencher, Decoding::Ar, 64);
+    decode(bencher, Size::Tiny, Decoding::Ar, 64);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_base(bencher: Bencher) {
+    decode(bencher, Size::Base, Decoding::Ar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_large(bencher: Bencher) {
+    decode(bencher, Size::Large, Decoding::Ar, 1);
 }
 
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn pnar_decode(bencher: Bencher) {
-    decode(bencher, Decoding::Pnar, 1);
+    decode(bencher, Size::Tiny, Decoding::Pnar, 1);
 }
 
 #[divan::bench(sample_count = 7, sample_size = 1)]
 fn nar_decode(bencher: Bencher) {
-    decode(bencher, Decoding::Nar, 1);
+    decode(bencher, Size::Tiny, Decoding::Nar, 1);
 }
 
 /// The whole program, from its start to the picture's file: its output would disturb the table, so
