@@ -18,7 +18,7 @@ use nuwa_train::materialize::materialize;
 use nuwa_train::render::{RenderBatch, RenderTask, render_and_optimize};
 use nuwa_train::schedule::{Budget, Clock, WarmupLinear};
 
-use crate::{drawing_alone, test_device};
+use crate::{backend, drawing_alone, test_device};
 
 const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 2 };
 const CODES: [i32; 8] = [3, 1, 4, 1, 5, 6, 2, 6];
@@ -48,7 +48,7 @@ fn drawn<M: Module>(device: &Device, seed: u64, init: impl FnOnce() -> M) -> M {
 fn learn_and_paint(decoding: Decoding, precision: Precision, passes: usize) {
     let device = test_device();
     if !precision.runs_on(&device) {
-        return; // And `nuwa-train render` says so.
+        return assert_refused(precision);
     }
     let config = config(decoding);
     let grid = GridSize { f: 1, h: 1, w: 2 };
@@ -84,6 +84,19 @@ fn learn_and_paint(decoding: Decoding, precision: Precision, passes: usize) {
     assert_eq!(tokens.codes(), CODES);
     drop((session, learner));
     settle();
+}
+
+/// Programs refuse what the device cannot compute in, before they write anything.
+fn assert_refused(precision: Precision) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out.nuwa").display().to_string();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../infer/assets/hubble");
+    let (backend, precision) = (backend(), precision.to_string());
+    let words = ["nuwa-infer", "paint", "--model", model, "--size", "64x64"];
+    let rest = ["--device", &backend, "--out", &out];
+    let words = words.into_iter().chain(rest);
+    assert_eq!(nuwa_infer::run(words.chain(["--precision", &precision])), 2);
+    assert!(!std::path::Path::new(&out).exists());
 }
 
 #[test]

@@ -251,6 +251,7 @@ mod tests {
     use nuwa_model::patch::Order;
     use nuwa_model::preset::{Preset, Size};
 
+    use super::super::source::Orders;
     use super::*;
 
     fn loader(folder: &std::path::Path, given: u64) -> Loader {
@@ -263,7 +264,7 @@ mod tests {
             caption_dropout: 0.0,
             corruption: 0.0,
             context_dropout: 0.0,
-            one_order_batches: 6,
+            orders: Orders::DrawnAfter(6),
             nothing: None,
             device: Device::flex(),
         };
@@ -311,6 +312,23 @@ mod tests {
         let later: HashSet<Order> = all[6..].iter().copied().collect();
         assert_eq!(later, HashSet::from(Order::ALL));
         assert_eq!(orders(5)[..30], all[5..35]);
+    }
+
+    #[test]
+    fn held_out_batches_are_the_same_each_time_and_have_the_orders_in_turn() {
+        let folder = store();
+        let source = loader(folder.path(), 0).source;
+        let source = Arc::into_inner(source).expect("one owner");
+        let source = source.into_inner().expect("no holder panics").held_out();
+        let all = HeldOut::new(source, 4);
+        let orders = || -> Vec<Order> {
+            let batches = all.iter();
+            batches
+                .map(|batch| batch.expect("whole").route.steps()[0].order)
+                .collect()
+        };
+        assert_eq!(orders(), Order::ALL);
+        assert_eq!(stretch(&all), stretch(&all));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use nuwa_data::store::{TextSpec, TokenStore};
 use nuwa_model::checkpoint;
 use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::device;
+use nuwa_model::patch::Order;
 
 use super::batch::RenderBatch;
 use super::config::RenderRunConfig;
@@ -25,7 +26,7 @@ use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
 use super::loader::{HeldOut, Loader, Nothing};
 use super::samples::{Paint, Samples, save};
 use super::silent::Silent;
-use super::source::Source;
+use super::source::{Orders, Source};
 use super::strategy::RenderAndOptimize;
 use super::task::RenderTask;
 use super::team::Meeting;
@@ -136,7 +137,8 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let valid: Arc<dyn DataLoader<RenderBatch>> = match job.valid {
         None => Arc::new(Nothing),
         Some(store) => {
-            let n = (store.n_records() / stage.batch).max(1) as u64;
+            // Every order judges, however few the records are.
+            let n = (store.n_records() / stage.batch).max(Order::ALL.len()) as u64;
             let source = source(config, job.run, store, n_patches, job.device)?;
             Arc::new(HeldOut::new(source.held_out(), n))
         }
@@ -273,7 +275,7 @@ fn source(
         caption_dropout: stage.caption_dropout,
         corruption: stage.corruption,
         context_dropout: stage.context_dropout,
-        one_order_batches: (stage.one_order_until * batches) as u64,
+        orders: Orders::DrawnAfter((stage.one_order_until * batches) as u64),
         nothing,
         device: device.clone(),
     })

@@ -26,11 +26,19 @@ pub(super) struct Source {
     pub(super) corruption: f64,
     /// Share of the batches whose patches see no others.
     pub(super) context_dropout: f64,
-    /// Batches that have one order of patches, before those that have any of the four.
-    pub(super) one_order_batches: u64,
+    pub(super) orders: Orders,
     /// The text of nothing, for captions that are missing or left out; none if there are no texts.
     pub(super) nothing: Option<store::Text>,
     pub(super) device: Device,
+}
+
+/// Which order of patches a batch has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Orders {
+    /// Any of the four, after so many batches that have one.
+    DrawnAfter(u64),
+    /// One after the other.
+    InTurn,
 }
 
 impl Source {
@@ -57,13 +65,14 @@ impl Source {
         whole.then_some(grid).ok_or_else(problem)
     }
 
-    /// Gives the same records as they are to be judged: with their captions, nothing of them wrong.
+    /// Gives the same records as they are to be judged: with their captions, nothing of them wrong, in
+    /// every order.
     pub(super) fn held_out(self) -> Self {
         Self {
             caption_dropout: 0.0,
             corruption: 0.0,
             context_dropout: 0.0,
-            one_order_batches: 0,
+            orders: Orders::InTurn,
             ..self
         }
     }
@@ -77,10 +86,11 @@ impl Source {
         let b = texts.len();
         let grid = Self::grid([f, h, w], self.renderer.patch).expect("checked when opened");
         // One batch, one order, drawn uniformly ([N] §3.1.3).
-        let order = Order::ALL[rng.random_range(0..4)];
-        let order = match number < self.one_order_batches {
-            true => Order::RightDown,
-            false => order,
+        let drawn = Order::ALL[rng.random_range(0..4)];
+        let order = match self.orders {
+            Orders::DrawnAfter(first) if number < first => Order::RightDown,
+            Orders::DrawnAfter(_) => drawn,
+            Orders::InTurn => Order::ALL[(number % 4) as usize],
         };
         let route = Route::full(grid, self.renderer.extent, order).expect("a record has patches");
         let masks = (self.renderer.decoding == Decoding::Pnar)

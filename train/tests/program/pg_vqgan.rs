@@ -10,7 +10,7 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::place::Place;
 use super::tokenize;
-use super::training::{kill_until_over, losses};
+use super::training::{expect_stop_before_ruin, interrupt, kill_until_over, losses};
 
 /// The adversary joins in the middle. The VQGAN has 2 pixels a token.
 const SMALL: &str = "--device cpu --set pixel_guided.crop_px=32 \
@@ -74,6 +74,19 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     }
     let losses = losses(&whole);
     assert!(losses[7]["adversary"].is_number(), "it has joined");
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_was_and_one_that_is_ruined_stops_before() {
+    let place = place();
+    place.done(&begin("whole", 20));
+    interrupt(&place, &begin("stopped", 20), "stopped");
+    assert!(place.path("stopped/pg-vqgan/weights.bpk").exists());
+    let go_on = "pg-vqgan @stopped --device cpu";
+    place.done(go_on);
+    let weights = |run: &str| fingerprint(&guided(&place.path(run)));
+    assert_eq!(weights("stopped"), weights("whole"));
+    expect_stop_before_ruin(&place, "stopped", go_on);
 }
 
 #[test]

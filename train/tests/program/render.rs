@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::place::Place;
 use super::tokenize;
-use super::training::{checkpoints, kill_until_over, losses, start, wait_for_next};
+use super::training::{
+    checkpoints, expect_stop_before_ruin, interrupt, kill_until_over, losses, start, wait_for_next,
+};
 
 /// A small renderer: 12 updates of 4 patches are 3 batches of 2 of the 5 pictures.
 const SMALL: &str = "--device cpu --set renderer.d_model=64 --set renderer.n_layers=1 \
@@ -106,14 +108,7 @@ fn an_interrupted_run_keeps_what_it_has_and_a_damaged_checkpoint_is_passed_over(
     let place = place();
     place.done(&begin("whole", 48));
     let run = place.path("stopped");
-    let mut child = start(&place, &begin("stopped", 48));
-    assert!(wait_for_next(&mut child, &run, None));
-    let id = child.id().to_string();
-    let told = std::process::Command::new("kill")
-        .args(["-INT", &id])
-        .status();
-    assert!(told.expect("there is a kill").success());
-    assert!(child.wait().expect("reaped").success());
+    interrupt(&place, &begin("stopped", 48), "stopped");
     let kept = checkpoints(&run);
     assert!(run.join("renderer/weights.bpk").exists() && !kept.is_empty());
     if let [.., newest] = kept.as_slice()
@@ -133,6 +128,13 @@ fn an_interrupted_run_keeps_what_it_has_and_a_damaged_checkpoint_is_passed_over(
         place.done("render @stopped --device cpu");
     }
     expect_alike(&place, "stopped", "whole");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_stops_the_run_before_the_update() {
+    let place = place();
+    place.done(&begin("run-2", 8));
+    expect_stop_before_ruin(&place, "run-2", "render @run-2 --device cpu");
 }
 
 #[test]

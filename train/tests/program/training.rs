@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,43 @@ pub(super) fn wait_for_next(child: &mut Child, run: &Path, last: Option<&String>
         }
         sleep(Duration::from_millis(2));
     }
+}
+
+/// Begins a run and interrupts it after its first checkpoint.
+pub(super) fn interrupt(place: &Place, words: &str, run: &str) {
+    let mut child = start(place, words);
+    assert!(wait_for_next(&mut child, &place.path(run), None));
+    let id = child.id().to_string();
+    let told = Command::new("kill").args(["-INT", &id]).status();
+    assert!(told.expect("there is a kill").success());
+    assert!(child.wait().expect("reaped").success());
+}
+
+/// Goes on with a run that is over, at a rate that no weights survive: it stops before the update, names
+/// what is not finite, and keeps what it had.
+pub(super) fn expect_stop_before_ruin(place: &Place, run: &str, go_on: &str) {
+    let folder = place.path(run);
+    let kept = checkpoints(&folder);
+    assert!(!kept.is_empty());
+    let path = folder.join("run.toml");
+    let text = fs::read_to_string(&path).expect("a config");
+    let line = |line: &str| match line.split_once(" = ") {
+        Some(("updates", updates)) => format!("updates = {updates}0\n"),
+        Some(("peak_rate", _)) => "peak_rate = 1e30\n".to_owned(),
+        _ => format!("{line}\n"),
+    };
+    let text: String = text.lines().map(line).collect();
+    fs::write(&path, text).expect("written");
+    let output = place.run(go_on);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let causes: Vec<&str> = error
+        .lines()
+        .filter(|line| line.contains("was not made") && line.contains("is not finite"))
+        .collect();
+    assert_eq!(causes.len(), 1, "{error}");
+    assert!(causes[0].starts_with("nuwa-train: run "), "{error}");
+    assert_eq!(checkpoints(&folder), kept);
 }
 
 /// Begins a run, kills it some time after each new checkpoint, and goes on with it until it is over;

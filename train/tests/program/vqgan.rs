@@ -9,7 +9,7 @@ use nuwa_model::vqgan::Vqgan;
 
 use super::place::Place;
 use super::tokenize;
-use super::training::{kill_until_over, losses};
+use super::training::{expect_stop_before_ruin, interrupt, kill_until_over, losses};
 
 /// A small VQGAN of 4 pixels a token, whose codes have a cost and whose adversary joins in the middle.
 const SMALL: &str = "--device cpu --set vqgan.multipliers=[1,1,1] --set vqgan.z=8 \
@@ -62,6 +62,21 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     assert_eq!(code_dim(&whole), 8 + 1, "codes keep what they cost");
     place.done(&(begin("free", 2) + " --set stage_one.rate_weight=0"));
     assert_eq!(code_dim(&place.path("free")), 8);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_was_and_one_that_is_ruined_stops_before() {
+    let place = place();
+    place.done(&begin("whole", 20));
+    interrupt(&place, &begin("stopped", 20), "stopped");
+    assert!(place.path("stopped/vqgan/weights.bpk").exists());
+    let go_on = "vqgan @stopped --device cpu";
+    place.done(go_on);
+    assert_eq!(
+        fingerprint(&place.path("stopped")),
+        fingerprint(&place.path("whole"))
+    );
+    expect_stop_before_ruin(&place, "stopped", go_on);
 }
 
 #[test]
