@@ -22,7 +22,7 @@ use std::io::Write;
 use anyhow::Context;
 use clap::FromArgMatches;
 use nuwa_model::device;
-use nuwa_model::render::Decoding;
+use nuwa_model::render::{Decoding, Precision};
 
 use self::args::{Cli, Command, Common};
 use crate::model_run::ModelRun;
@@ -86,10 +86,27 @@ fn is_misuse(error: &anyhow::Error) -> bool {
         || of_painting.is_some_and(|error| matches!(error, PaintingError::Task(_)))
 }
 
-fn load(common: &Common, renderer: Option<Decoding>) -> anyhow::Result<ModelRun> {
+fn load(common: &Common) -> anyhow::Result<ModelRun> {
     let device = common.device.open()?;
-    let run = ModelRun::load(&common.model, &device)
-        .with_context(|| format!("run {}", common.model.display()))?;
+    ModelRun::load(&common.model, &device)
+        .with_context(|| format!("run {}", common.model.display()))
+}
+
+/// Loads a run whose renderer shall paint in a precision, and be of a kind if one is given.
+fn load_to_paint(
+    common: &Common,
+    precision: Precision,
+    renderer: Option<Decoding>,
+) -> anyhow::Result<ModelRun> {
+    let device = common.device.open()?;
+    if !precision.runs_on(&device) {
+        let device = device::description(&device);
+        return Err(Misuse(format!(
+            "--precision: {device} does not compute in {precision}"
+        ))
+        .into());
+    }
+    let run = load(common)?;
     let trained = run.renderer_config.decoding;
     if renderer.is_some_and(|asked| asked != trained) {
         let text = format!("the model was trained for {trained:?}, not for --renderer as asked");

@@ -5,13 +5,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::Learner;
 use nuwa_infer::engine;
 use nuwa_model::device::settle;
 use nuwa_model::patch::{Extent, GridSize, Order, Route, Schedule, TokenSize};
 use nuwa_model::render::sampling::{Choice, KeyedUniforms, Sampler};
-use nuwa_model::render::{Decoding, Feed, Precision, RendererConfig, Session, TokenGrid, Transfer};
+use nuwa_model::render::{
+    Decoding, Feed, Ncp, PatchCache, Precision, RenderInput, Renderer, RendererConfig, Session,
+    TokenGrid, Transfer,
+};
 use nuwa_model::vqgan::VqganConfig;
 use nuwa_train::adam::Adam;
 use nuwa_train::materialize::materialize;
@@ -82,8 +85,53 @@ fn learn_and_paint(decoding: Decoding, precision: Precision, passes: usize) {
         ControlFlow::Continue(())
     });
     assert_eq!(tokens.codes(), CODES);
+    if decoding == Decoding::Ar {
+        assert_waves_agree(&session, &learner.model().renderer.valid());
+    }
     drop((session, learner));
     settle();
+}
+
+/// Two rows of patches, which do not see each other, get the tokens as waves that they get patch after
+/// patch. Kernels for a batch round otherwise: the first token that differs is told, and both choices
+/// must have had the same score but for that.
+#[expect(clippy::print_stderr, reason = "a difference that is allowed is told")]
+fn assert_waves_agree(session: &Session, renderer: &Renderer) {
+    let config = session.config();
+    let grid = GridSize { f: 1, h: 2, w: 2 };
+    let route = Route::full(grid, config.extent, Order::DownRight).expect("not empty");
+    let sampler = Sampler::new(Choice::Greedy, KeyedUniforms { seeds: vec![0] });
+    let paint = |schedule: &Schedule| {
+        let mut tokens = TokenGrid::unknown(1, grid.tokens(PATCH));
+        engine::paint(session, &route, schedule, &sampler, &mut tokens, |_| {
+            ControlFlow::Continue(())
+        });
+        tokens
+    };
+    let levels = Schedule::levels(&route, 2);
+    assert_eq!(levels.waves().len(), 2);
+    let (serial, waves) = (paint(&Schedule::serial(&route)), paint(&levels));
+    let mut pool: Ncp<PatchCache> = Ncp::default();
+    for (position, step) in route.steps().iter().enumerate() {
+        let [here, there] = [&serial, &waves].map(|grid| grid.cut(step.index, step.order, PATCH));
+        let own = config.extent.own_row();
+        let input = RenderInput::new(step, own, PATCH, pool.select(step), None);
+        let data = TensorData::new(here.clone(), [1, here.len()]);
+        let output = renderer.render_ar(Tensor::from_data(data, session.device()), &input);
+        if let Some(at) = (0..here.len()).find(|&at| here[at] != there[at]) {
+            let (a, b) = (here[at], there[at]);
+            eprintln!("{:?}, token {at}: {a} alone, {b} in a wave", step.index);
+            let score = |code: i32| {
+                let of_code = output.logits.clone().narrow(2, code as usize, 1);
+                of_code.narrow(1, at, 1).into_scalar::<f32>()
+            };
+            let apart = score(a) - score(b);
+            assert!(apart.abs() < 1e-3, "scores are {apart} apart");
+            return;
+        }
+        pool.add(position, output.cache);
+        pool.remove(step);
+    }
 }
 
 /// Programs refuse what the device cannot compute in, before they write anything.

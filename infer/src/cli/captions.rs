@@ -13,7 +13,7 @@ use super::args::{CaptionsArgs, GivenArg};
 use super::events::{self, Event};
 use super::outputs::{GivenFile, Outputs};
 use super::paint::{Asked, begin, request};
-use super::{Misuse, load};
+use super::{Misuse, load_to_paint};
 use crate::canvas::Development;
 use crate::model_run::ModelRun;
 use crate::painting::{self, Painting};
@@ -46,7 +46,7 @@ pub(super) fn captions(args: &CaptionsArgs) -> anyhow::Result<()> {
     if brush.prompt.is_some() || brush.prompts.is_some() {
         return Err(Misuse("the captions are those of synthetic landscapes".into()).into());
     }
-    let mut run = load(common, brush.renderer)?;
+    let mut run = load_to_paint(common, brush.precision, brush.renderer)?;
     if run.text.is_none() && args.given != GivenArg::All {
         return Err(Misuse("the model was trained without captions".into()).into());
     }

@@ -11,7 +11,7 @@ use super::events;
 use super::fill::fill;
 use super::means::{self, Subject};
 use super::outputs::{Outputs, develop, is_token_file, say_paths, write};
-use super::{Misuse, film, load, quality};
+use super::{Misuse, film, load, load_to_paint, quality};
 use crate::model_run::ModelRun;
 use crate::painting::Painting;
 use crate::plan::Plan;
@@ -30,7 +30,7 @@ pub(super) fn decode(args: &DecodeArgs) -> anyhow::Result<()> {
             Misuse("--out takes pictures here; the tokens are there already".into()).into(),
         );
     }
-    let run = load(&args.common, None)?;
+    let run = load(&args.common)?;
     painting.check_vqgan(&args.file, &run)?;
     film::check(&run, &outputs, size, frames, args.common.is_quiet())?;
     events::say_start(&painting, &args.common)?;
@@ -63,7 +63,8 @@ pub(super) fn edit(args: &EditArgs) -> anyhow::Result<()> {
     }
     let (size, frames) = (painting.layout.size, painting.layout.frames);
     let outputs = Outputs::check(&paths, size, frames)?;
-    let mut run = load(&args.common, None)?;
+    let precision = painting.header.request.precision;
+    let mut run = load_to_paint(&args.common, precision, None)?;
     film::check(&run, &outputs, size, frames, args.common.is_quiet())?;
     let plan = plan_edit(&run, &painting, args)?;
     run.tiling = plan.tiling;

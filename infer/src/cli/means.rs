@@ -8,7 +8,6 @@ use nuwa_data::Picture;
 use nuwa_model::device;
 use nuwa_model::render::{PoolKind, TokenGrid};
 
-use super::Misuse;
 use super::args::{Common, Means, Parallel};
 use crate::model_run::ModelRun;
 use crate::painting::choose_route;
@@ -51,15 +50,11 @@ pub(super) fn choose(
 ) -> anyhow::Result<Plan> {
     let is_cpu = is_cpu(common)?;
     let guided = run.text.is_some() && subject.request.guidance.is_some();
-    let precision = subject.request.precision;
-    if !precision.runs_on(run.device()) {
-        let device = device::description(run.device());
-        return Err(Misuse(format!(
-            "--precision: {device} does not compute in {precision}"
-        ))
-        .into());
-    }
-    let networks = Networks::of(run, subject.n * if guided { 2 } else { 1 }, precision);
+    let networks = Networks::of(
+        run,
+        subject.n * if guided { 2 } else { 1 },
+        subject.request.precision,
+    );
     let given = subject.given.map(SizePx::of);
     let plan = |way| Plan::new(&networks, &subject.layout, subject.tokens, given, way);
     let asked = Way {

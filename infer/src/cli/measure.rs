@@ -17,7 +17,7 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
     if let Some(out) = &args.out {
         out::check(out, picture.w(), picture.h(), 1)?;
     }
-    let run = load(&args.common, None)?;
+    let run = load(&args.common)?;
     let size = SizePx::of(&picture);
     let layout = Layout::new(size, PointPx { x: 0, y: 0 }, run.scale())?;
     let grid = layout.tokens();

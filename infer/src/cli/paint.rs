@@ -9,7 +9,7 @@ use super::events;
 use super::fill::fill;
 use super::means::{self, Subject};
 use super::outputs::{GivenFile, Outputs, develop, say_paths, write};
-use super::{Misuse, film, load};
+use super::{Misuse, film, load_to_paint};
 use crate::given::Given;
 use crate::model_run::ModelRun;
 use crate::painting::Painting;
@@ -159,7 +159,7 @@ pub(super) fn perform(mut asked: Asked, brush: &Brush, common: &Common) -> anyho
         asked.request.prompts =
             prompts::read(path).map_err(|error| Misuse(format!("{error:#}")))?;
     }
-    let mut run = load(common, brush.renderer)?;
+    let mut run = load_to_paint(common, brush.precision, brush.renderer)?;
     let smoothing = brush.smoothing.unwrap_or(run.smoothing);
     asked.request.sampling.smoothing = smoothing;
     if run.text.is_none() && asked.request.is_told() {

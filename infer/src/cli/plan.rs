@@ -13,7 +13,7 @@ use super::args::{PlanArgs, PlanTask};
 use super::film::asked_to_animate;
 use super::means::is_cpu;
 use super::paint::{Asked, asked_to_outpaint, asked_to_paint};
-use super::{events, load};
+use super::{events, load_to_paint};
 use crate::pace::Pace;
 use crate::painting;
 use crate::plan::{Bytes, Plan};
@@ -40,7 +40,7 @@ pub(super) fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         PlanTask::Outpaint(args) => (asked_to_outpaint(args)?, &args.brush, &args.common),
         PlanTask::Animate(args) => (asked_to_animate(args)?, &args.brush, &args.common),
     };
-    let run = load(common, brush.renderer)?;
+    let run = load_to_paint(common, brush.precision, brush.renderer)?;
     let subject = asked.marked(&run)?;
     let (layout, tokens) = &subject;
     let plan = asked.choose(&run, &subject, brush.route.kind(), brush, common)?;

@@ -61,7 +61,7 @@ pub(super) fn of_tokens(args: &InfoArgs, painting: &Painting) -> anyhow::Result<
         quiet: true,
         json: false,
     };
-    let run = load(&common, None)?;
+    let run = load(&common)?;
     painting.check_vqgan(path, &run)?;
     let (layout, given) = (&painting.layout, &painting.given);
     let spool = Spool::create(folder_of(path), layout.size.w, layout.size.h, 1)?;
