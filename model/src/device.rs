@@ -216,6 +216,11 @@ pub fn settle() {
     }
 }
 
+/// Tells whether a device computes in the memory and at the pace of the host, because it is the host.
+pub fn is_host(device: &Device) -> bool {
+    description(device).starts_with("cpu")
+}
+
 /// What a device is, for logs: its backend, and the part's name where the driver gives one.
 #[must_use]
 pub fn description(device: &Device) -> String {

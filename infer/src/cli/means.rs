@@ -37,7 +37,7 @@ pub(super) struct Subject<'a> {
 
 /// Tells whether the device computes in the memory and at the pace of the host.
 pub(super) fn is_cpu(common: &Common) -> anyhow::Result<bool> {
-    Ok(device::description(&common.device.open()?).starts_with("cpu"))
+    Ok(device::is_host(&common.device.open()?))
 }
 
 /// Chooses the way a subject is painted: along `route`, or by a route of its own.

@@ -102,8 +102,8 @@ impl Networks {
     /// `s = (n + 1) m + 1` places looked at: while AR writes, keys and values of every layer and one
     /// more, `2 (L + 1) s d`; while a pass runs, the inputs of all layers, one context, the scores
     /// and the hidden states of one layer, `L (m + 1) d + 2 s d + heads (m + 1) s + 12 (m + 1) d`,
-    /// and for NAR and P-NAR the scores of the codes, `m V`. The larger of both. Scores and hidden
-    /// states are in single precision.
+    /// and for NAR and P-NAR the scores of the codes and their noise, `2 m V`. The larger of both.
+    /// Scores and hidden states are in single precision.
     pub fn patch_bytes(&self, n: usize) -> u64 {
         let RendererConfig {
             d_model: d,
@@ -118,7 +118,7 @@ impl Networks {
             + bytes(self.renderer.n_heads() * own * s + 12 * own * d);
         let row = match decoding {
             Decoding::Ar => pass.max(self.states(2 * (n_layers + 1) * s * d)),
-            Decoding::Nar | Decoding::Pnar => pass + bytes(m * n_codes),
+            Decoding::Nar | Decoding::Pnar => pass + bytes(2 * m * n_codes),
         };
         self.rows as u64 * row
     }

@@ -51,10 +51,9 @@ impl Session {
         let places = self.wave_places(jobs);
         let mut z = self.wave_begin(jobs);
         let weights = self.tokens.as_ref().expect("an autoregressive model");
-        // The CPU is the host.
-        let mut choosing = match self.exact() {
-            Some(_) => Choosing::here(jobs, self.pictures, m),
-            None => Choosing::there(jobs, self.pictures, m, &sampler.uniforms, &self.device),
+        let mut choosing = match self.draws_here {
+            true => Choosing::here(jobs, self.pictures, m),
+            false => Choosing::there(jobs, self.pictures, m, &sampler.uniforms, &self.device),
         };
         for t in 0..m {
             z = self.advance(&mut desk, z, t, |_| ());
@@ -124,7 +123,7 @@ impl Session {
             } => {
                 let uniforms = uniforms.clone().narrow(1, t, 1);
                 let given = given.clone().narrow(1, t, 1);
-                let drawn = sampler.tokens(self.guided(logits), uniforms);
+                let drawn = sampler.tokens(self.guided(logits).squeeze_dim(1), uniforms);
                 let is_given = given.clone().greater_equal_elem(0);
                 let tokens = drawn.mask_where(is_given, given);
                 chosen.push(tokens.clone());

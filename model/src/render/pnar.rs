@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::adc::walk_tokens;
 use super::job::PatchJob;
-use super::nar::given;
+use super::nar::{Drawn, given};
 use super::sampling::{Draw, Sampler, Uncover, Uniforms};
 use super::session::Session;
 use crate::patch::{Order, PatchIndex, TokenSize};
@@ -104,77 +104,46 @@ impl Session {
             .map(|masked| masked_counts(hidden(masked), rounds))
             .collect();
         for (round, heat) in temperatures(rounds).into_iter().enumerate() {
-            let logits = self.masked_logits(jobs, &tokens, &masked);
+            let scored = turns.is_empty();
+            let turn = 2 * round + 1;
+            let drawn = self.draw_masked(jobs, (&tokens, &masked), sampler, turn, scored);
             let patches = tokens.chunks_mut(m).zip(masked.chunks_mut(m));
-            let logits = logits.chunks(m * self.config.n_codes);
-            for (row, ((tokens, masked), logits)) in patches.zip(logits).enumerate() {
-                let key = |token| Draw {
-                    picture: row % b,
-                    index: jobs[row / b].index,
-                    token,
-                    turn: 2 * round + 1,
+            for (row, ((tokens, masked), drawn)) in patches.zip(drawn.chunks(m)).enumerate() {
+                let noise = |token| {
+                    let (picture, index) = (row % b, jobs[row / b].index);
+                    sampler.noise(Draw {
+                        picture,
+                        index,
+                        token,
+                        turn: turn + 1,
+                    })
                 };
-                let count = counts[row][round];
-                let rule = match turns.get(row / b) {
-                    None => Rule::Surest { heat },
-                    Some(turns) => Rule::Spread { turns },
+                let score = |place: usize, drawn: &Drawn| match turns.get(row / b) {
+                    None => drawn.log_probability + heat * noise(place),
+                    Some(turns) => -(turns[place] as f64),
                 };
-                advance(Patch { tokens, masked }, logits, count, rule, key, sampler);
+                advance(Patch { tokens, masked }, drawn, counts[row][round], score);
             }
         }
         self.by_patch(&tokens)
     }
 }
 
-/// Which places a round keeps.
-enum Rule<'a> {
-    /// The surest, with noise of this heat.
-    Surest { heat: f64 },
-    /// Those whose turn comes first.
-    Spread { turns: &'a [usize] },
-}
-
-/// One round of one patch: draws every masked place, then masks `count` of them again by the rule.
-/// A place once kept stays.
-fn advance<U: Uniforms>(
-    patch: Patch,
-    logits: &[f32],
-    count: usize,
-    rule: Rule,
-    key: impl Fn(usize) -> Draw,
-    sampler: &Sampler<U>,
-) {
-    let v = logits.len() / patch.tokens.len();
-    let mut scratch = Vec::new();
+/// One round of one patch: writes what was drawn at every masked place, then masks the `count` places
+/// of the lowest scores again. A place once kept stays.
+fn advance(patch: Patch, drawn: &[Drawn], count: usize, score: impl Fn(usize, &Drawn) -> f64) {
     let mut scores = Vec::new();
-    for (place, logits) in logits.chunks(v).enumerate() {
-        if !patch.masked[place] {
-            continue;
+    for (place, drawn) in drawn.iter().enumerate() {
+        if patch.masked[place] {
+            patch.tokens[place] = drawn.token;
+            scores.push((score(place, drawn), place));
         }
-        let draw = key(place);
-        let token = sampler.gumbel_token(logits, draw, &mut scratch);
-        patch.tokens[place] = token;
-        let score = match rule {
-            Rule::Surest { heat } => {
-                let turn = draw.turn + 1;
-                let noise = sampler.noise(Draw { turn, ..draw });
-                log_probability(logits, token as usize) + heat * noise
-            }
-            Rule::Spread { turns } => -(turns[place] as f64),
-        };
-        scores.push((score, place));
     }
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
     patch.masked.fill(false);
     for (_, place) in scores.into_iter().take(count) {
         patch.masked[place] = true;
     }
-}
-
-fn log_probability(logits: &[f32], token: usize) -> f64 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - top).exp()).sum();
-    f64::from(logits[token] - top) - sum.ln()
 }
 
 #[cfg(test)]

@@ -113,17 +113,17 @@ impl Session {
 }
 
 impl Session {
-    /// Gives the guided logits of pictures, `[g · pictures, v]`, from those of rows, `[g · b, 1, v]`, on
-    /// their device.
-    pub(super) fn guided(&self, logits: Tensor<3>) -> Tensor<2> {
-        let [rows, _, v] = logits.dims();
+    /// Gives the guided logits of pictures, `[g · pictures, t, v]`, from those of rows, `[g · b, t, v]`,
+    /// on their device.
+    pub(super) fn guided(&self, logits: Tensor<3>) -> Tensor<3> {
+        let [rows, t, v] = logits.dims();
         let Some(Guidance { scale, .. }) = self.guidance else {
-            return logits.reshape([rows, v]);
+            return logits;
         };
-        let logits = logits.reshape([rows / self.batch, 2, self.pictures * v]);
+        let logits = logits.reshape([rows / self.batch, 2, self.pictures * t * v]);
         let [text, negative] = [0, 1].map(|n| logits.clone().narrow(1, n, 1));
         let guided = negative.clone() + (text - negative) * scale;
-        guided.reshape([rows / 2, v])
+        guided.reshape([rows / 2, t, v])
     }
 
     /// Gives what belongs to pictures, `[g · pictures, 1]`, for the rows of a batch, `[g · b, 1]`.

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use rayon::prelude::*;
+
 use crate::patch::PatchIndex;
 
 /// What is left of the probability of a code that label smoothing alone explains.
@@ -184,6 +186,31 @@ impl<U: Uniforms> Sampler<U> {
                 likeliest(logits.iter().zip(scratch.iter()).map(noisy))
             }
         }
+    }
+
+    /// Gives the noise of [`gumbel_token`](Self::gumbel_token) for devices, `[places · v]`: that of `draw`
+    /// where there is one, and zeros. Greedy choice has none.
+    pub(super) fn noises(
+        &self,
+        v: usize,
+        places: usize,
+        draw: impl Fn(usize) -> Option<Draw> + Sync,
+    ) -> Option<Vec<f32>> {
+        if self.choice == Choice::Greedy {
+            return None;
+        }
+        let mut noise = vec![0.0; places * v];
+        let fill = |uniforms: &mut Vec<f64>, (place, noise): (usize, &mut [f32])| {
+            if let Some(draw) = draw(place) {
+                uniforms.resize(v, 0.0);
+                self.uniforms.fill(draw, uniforms);
+                let numbers = noise.iter_mut().zip(uniforms.iter());
+                numbers.for_each(|(noise, &u)| *noise = gumbel(u) as f32);
+            }
+        };
+        let chunks = noise.par_chunks_mut(v).enumerate();
+        chunks.for_each_init(Vec::new, fill);
+        Some(noise)
     }
 
     /// Gives the gumbel noise of a P-NAR confidence; none when greedy.

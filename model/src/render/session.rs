@@ -21,6 +21,7 @@ use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
 use super::token_layer::{Projection, TokenLayer};
 use super::transformer::Renderer;
+use crate::device::is_host;
 use crate::patch::Order;
 
 /// A renderer ready to paint: off the graph, with text and places projected once.
@@ -34,6 +35,8 @@ pub struct Session {
     /// What the patches are told.
     pub(super) text: Texts,
     pub(super) guidance: Option<Guidance>,
+    /// Whether tokens are drawn on the host, because the device is the host.
+    pub(super) draws_here: bool,
     /// What the token loop runs, if there is one.
     pub(super) tokens: Option<TokenLoop>,
     /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
@@ -95,6 +98,7 @@ impl Session {
             batch: pictures * if guidance.is_some() { 2 } else { 1 },
             renderer,
             config: config.clone(),
+            draws_here: is_host(&device),
             device,
             places,
             text: Texts::None,

@@ -4,7 +4,6 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::sampling::{Choice, Draw, KeyedUniforms, Sampler, Uncover, Uniforms, Unmasking};
-use super::token_layer::Projection;
 use super::*;
 use crate::patch::{Extent, GridSize, Order, PatchRect, Route, TokenSize};
 
@@ -103,18 +102,17 @@ fn paint(
     seeds: &[u64],
     grid: &mut TokenGrid,
 ) -> Vec<PatchMemory> {
-    paint_by(Choice::default(), session, route, seeds, grid)
+    let seeds = seeds.to_vec();
+    let sampler = Sampler::new(Choice::default(), KeyedUniforms { seeds });
+    paint_by(&sampler, session, route, grid)
 }
 
 fn paint_by(
-    choice: Choice,
+    sampler: &Sampler<KeyedUniforms>,
     session: &Session,
     route: &Route,
-    seeds: &[u64],
     grid: &mut TokenGrid,
 ) -> Vec<PatchMemory> {
-    let seeds = seeds.to_vec();
-    let sampler = Sampler::new(choice, KeyedUniforms { seeds });
     let mut pool: Ncp<PatchMemory> = Ncp::default();
     let mut all = Vec::new();
     for (position, step) in route.steps().iter().enumerate() {
@@ -123,7 +121,7 @@ fn paint_by(
         let cache = if step.known {
             session.precache(&jobs).remove(0)
         } else {
-            let mut written = session.write(&jobs, &sampler);
+            let mut written = session.write(&jobs, sampler);
             let tokens = written.tokens.remove(0);
             for (picture, tokens) in tokens.chunks(6).enumerate() {
                 grid.paste(picture, step.index, step.order, PATCH, tokens);
@@ -176,42 +174,42 @@ fn kinds() -> Vec<RendererConfig> {
 /// Where tokens are drawn on the device, they are those that the host draws, the given ones among them.
 #[test]
 fn a_device_that_is_not_waited_for_writes_the_same_tokens() {
-    for d_text in [None, Some(8)] {
-        let config = config(Decoding::Ar, Feed::Pre, d_text);
-        let renderer = renderer(&config);
-        let texts = text(&config, 3);
-        let session = || {
+    for decoding in [Decoding::Ar, Decoding::Nar, Decoding::Pnar] {
+        for (d_text, smoothing) in [(None, 0.0), (Some(8), 0.1)] {
+            let config = config(decoding, Feed::Pre, d_text);
+            let renderer = renderer(&config);
+            let texts = text(&config, 3);
             let part = |from, n| texts.clone().map(|text| text.narrow(0, from, n));
             let guidance = part(2, 1).map(|negative| Guidance {
                 negative,
                 scale: 1.7,
             });
-            Session::new(
-                &renderer,
-                &config,
-                part(0, 2).map(Prompt::Same),
-                guidance,
-                2,
-            )
-        };
-        let (here, mut there) = (session(), session());
-        let weight = renderer.tok_emb.weight.val().transpose();
-        let weights = there.tokens.as_mut().expect("an autoregressive model");
-        weights.head = Projection::plain(weight, Some(renderer.head.bias.val()));
-        assert!(there.exact().is_none());
-        let tokens = |session: &Session| {
-            let route = circle();
-            let mut grid = start(&route, 2);
-            grid.set(1, crate::patch::PatchIndex { f: 0, h: 0, w: 1 }, 9);
-            paint(session, &route, &[5, 6], &mut grid);
-            grid
-        };
-        let (here, there) = (tokens(&here), tokens(&there));
-        assert_eq!(here.codes(), there.codes());
-        assert_eq!(
-            there.get(1, crate::patch::PatchIndex { f: 0, h: 0, w: 1 }),
-            9
-        );
+            let prompt = part(0, 2).map(Prompt::Same);
+            let mut session = Session::new(&renderer, &config, prompt, guidance, 2);
+            assert!(session.draws_here);
+            for (choice, first) in [
+                (Choice::default(), Uncover::Surest),
+                (Choice::default(), Uncover::Spread),
+                (Choice::Greedy, Uncover::Surest),
+            ] {
+                let seeds = vec![5, 6];
+                let mut sampler = Sampler::new(choice, KeyedUniforms { seeds });
+                sampler.unmasking = Unmasking { rounds: 4, first };
+                sampler.smoothing = smoothing;
+                let mut tokens = |draws_here| {
+                    session.draws_here = draws_here;
+                    let route = circle();
+                    let mut grid = start(&route, 2);
+                    grid.set(1, crate::patch::PatchIndex { f: 0, h: 0, w: 1 }, 9);
+                    paint_by(&sampler, &session, &route, &mut grid);
+                    grid
+                };
+                let (here, there) = (tokens(true), tokens(false));
+                assert_eq!(here.codes(), there.codes(), "{decoding:?} {choice:?}");
+                let given = crate::patch::PatchIndex { f: 0, h: 0, w: 1 };
+                assert_eq!(there.get(1, given), 9);
+            }
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Projection {
     }
 
     /// Takes them as any device does.
-    pub(super) fn plain(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+    fn plain(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         let weight = Weight::Plain(weight);
         Self { weight, bias }
     }

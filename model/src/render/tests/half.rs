@@ -45,7 +45,8 @@ fn painting_in_bf16_is_the_training_pass_in_bf16() {
             let prompt = text.clone().map(Prompt::Same);
             let session = Session::new(&half, &config, prompt, None, 1).with_pool(pool);
             let mut grid = start(&route, 1);
-            let written = paint_by(Choice::Greedy, &session, &route, &[3], &mut grid);
+            let sampler = Sampler::new(Choice::Greedy, KeyedUniforms { seeds: vec![3] });
+            let written = paint_by(&sampler, &session, &route, &mut grid);
             for (position, output) in render(&half, &config, &route, &grid).iter().enumerate() {
                 for (l, layer) in half.layers.iter().enumerate() {
                     let expected = layer.project(output.cache.states()[l].clone());
