@@ -72,7 +72,7 @@ pub(crate) fn decode_after(
 #[cfg(test)]
 pub(crate) mod tests {
     use burn::tensor::Device;
-    use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+    use nuwa_model::checkpoint::{self, Header, Kind, Storage};
     use nuwa_model::patch::Extent;
     use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
     use nuwa_model::vqgan::VqganConfig;
@@ -114,7 +114,7 @@ pub(crate) mod tests {
             source: "made by a test".into(),
             notes: None,
         };
-        let (config, full) = (vqgan(), Precision::Full);
+        let (config, full) = (vqgan(), Storage::Full);
         let at = |name: &str| folder.path().join(name);
         let network = config.init(&device);
         let saved = checkpoint::save(&network, &header(Kind::Vqgan), &config, full, &at("vqgan"));

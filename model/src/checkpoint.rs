@@ -94,7 +94,7 @@ pub struct Header {
 
 /// How precisely weights are stored. Loading gives the device's own float type either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
+pub enum Storage {
     /// 32 bits.
     #[default]
     Full,

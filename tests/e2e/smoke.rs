@@ -183,7 +183,7 @@ fn smoke_vqgan_decodes_as_on_the_cpu() {
         notes: None,
     };
     let there = drawn(&cpu, 3, || config.init(&cpu));
-    let full = nuwa_model::checkpoint::Precision::Full;
+    let full = nuwa_model::checkpoint::Storage::Full;
     nuwa_model::checkpoint::save(&there, &header, &config, full, folder.path()).expect("saved");
     let load = |device: &burn::tensor::Device| {
         let loaded =

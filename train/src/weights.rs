@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use nuwa_model::checkpoint::{self, Header, Kind, Network, Precision};
+use nuwa_model::checkpoint::{self, Header, Kind, Network, Storage};
 use nuwa_model::clip::ClipText;
 use nuwa_model::device::DeviceChoice;
 use nuwa_model::import::{self, Imported};
@@ -167,16 +167,16 @@ fn keep<N: Network>(args: &ImportArgs, imported: Imported<N>) -> anyhow::Result<
         source: first([&args.source, &described.source], &name),
         notes: None,
     };
-    let precision = if args.half {
-        Precision::Half
+    let storage = if args.half {
+        Storage::Half
     } else {
-        Precision::Full
+        Storage::Full
     };
     checkpoint::save(
         &imported.network,
         &header,
         &imported.config,
-        precision,
+        storage,
         &args.out,
     )?;
     report_skipped(&imported.skipped);

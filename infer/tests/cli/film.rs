@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::tensor::Device;
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Kind, Precision};
+use nuwa_model::checkpoint::{self, Kind, Storage};
 use nuwa_model::patch::Extent;
 use nuwa_model::render::RendererConfig;
 use nuwa_model::vqgan::{PgVqgan, Vqgan};
@@ -49,7 +49,7 @@ fn guide(place: &Place, from: &str, to: &str) {
     let (plain, config, _) = checkpoint::load::<Vqgan>(&from, &device).expect("a VQGAN");
     let mut guided = PgVqgan::from_vqgan(&plain, &config, &device);
     guided.guide = config.init_pixel_guided(&device).guide;
-    let (header, full) = (header(Kind::PgVqgan), Precision::Full);
+    let (header, full) = (header(Kind::PgVqgan), Storage::Full);
     let folder = place.path(to).join("pg-vqgan");
     checkpoint::save(&guided, &header, &config, full, &folder).expect("saved");
 }

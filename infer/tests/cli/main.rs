@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Header, Kind, Storage};
 use nuwa_model::patch::{Extent, TokenSize};
 use nuwa_model::render::{Decoding, Feed, RendererConfig, Transfer};
 use nuwa_model::vqgan::VqganConfig;
@@ -70,7 +70,7 @@ impl Place {
 
     fn save(&self, name: &str, vqgan: &VqganConfig, renderer: &RendererConfig) {
         let (device, run) = (Device::flex(), self.path(name));
-        let full = Precision::Full;
+        let full = Storage::Full;
         let (v, r) = (vqgan.init(&device), renderer.init(&device));
         checkpoint::save(&v, &header(Kind::Vqgan), vqgan, full, &run.join("vqgan")).expect("saved");
         let folder = run.join("renderer");
@@ -411,7 +411,7 @@ fn weights_that_are_not_numbers_are_refused_when_read() {
         &broken,
         &header(Kind::Renderer),
         &renderer(),
-        Precision::Full,
+        Storage::Full,
         &folder,
     );
     assert!(saved.is_err_and(|error| error.to_string().contains("tok_emb")));

@@ -5,7 +5,7 @@ use std::fs;
 use burn::tensor::Device;
 use nuwa_data::Picture;
 use nuwa_data::synthetic::{Attributes, recover};
-use nuwa_model::checkpoint::{self, Kind, Precision};
+use nuwa_model::checkpoint::{self, Kind, Storage};
 use nuwa_model::clip::ClipTextConfig;
 use nuwa_model::render::{Decoding, RendererConfig};
 use serde_json::Value;
@@ -36,7 +36,7 @@ fn place(decoding: Decoding) -> Place {
         &tower,
         &header(Kind::ClipText),
         &text,
-        Precision::Half,
+        Storage::Half,
         &folder,
     )
     .expect("saved");

@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ARCHITECTURE_KEY, CONFIG_FILE, ConfigFile, FORMAT, Header, Naming, Precision, WEIGHTS_FILE,
+    ARCHITECTURE_KEY, CONFIG_FILE, ConfigFile, FORMAT, Header, Naming, Storage, WEIGHTS_FILE,
     collect,
 };
 use crate::error::Error;
@@ -26,12 +26,12 @@ use crate::error::Error;
 ///
 /// # Errors
 /// When the directory cannot be written, and [`Error::NotFinite`] when a weight is NaN, infinite
-/// or too large for `precision`.
+/// or too large for `storage`.
 pub fn save<M: Module, C: Serialize>(
     module: &M,
     header: &Header,
     architecture: &C,
-    precision: Precision,
+    storage: Storage,
     directory: &Path,
 ) -> Result<(), Error> {
     let config_path = directory.join(CONFIG_FILE);
@@ -43,7 +43,7 @@ pub fn save<M: Module, C: Serialize>(
     save_weights(
         module,
         &architecture,
-        precision,
+        storage,
         &directory.join(WEIGHTS_FILE),
     )?;
     let config = ConfigFile {
@@ -62,12 +62,12 @@ pub fn save<M: Module, C: Serialize>(
 fn save_weights<M: Module>(
     module: &M,
     architecture: &Value,
-    precision: Precision,
+    storage: Storage,
     path: &Path,
 ) -> Result<(), Error> {
-    let dtype = match precision {
-        Precision::Full => DType::F32,
-        Precision::Half => DType::F16,
+    let dtype = match storage {
+        Storage::Full => DType::F32,
+        Storage::Half => DType::F16,
     };
     let refused = Arc::new(Mutex::new(Vec::new()));
     let tensors = collect(module, &Naming::Own);

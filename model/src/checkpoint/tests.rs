@@ -55,14 +55,7 @@ fn toy() -> (ToyConfig, Toy, tempfile::TempDir) {
 
 fn saved() -> (ToyConfig, Toy, tempfile::TempDir) {
     let (config, module, directory) = toy();
-    save(
-        &module,
-        &header(),
-        &config,
-        Precision::Full,
-        directory.path(),
-    )
-    .unwrap();
+    save(&module, &header(), &config, Storage::Full, directory.path()).unwrap();
     (config, module, directory)
 }
 
@@ -97,14 +90,7 @@ fn saved_is_loaded() {
 #[test]
 fn half_precision_rounds_and_loads_as_single() {
     let (config, module, directory) = toy();
-    save(
-        &module,
-        &header(),
-        &config,
-        Precision::Half,
-        directory.path(),
-    )
-    .unwrap();
+    save(&module, &header(), &config, Storage::Half, directory.path()).unwrap();
     let loaded = load_into(config.init(&Device::flex()), directory.path()).unwrap();
     assert_eq!(loaded.table.val().dtype(), DType::F32);
     let (a, b) = (
@@ -151,9 +137,9 @@ fn numbers_that_are_none_are_refused_in_both_directions() {
     let (config, mut module, directory) = saved();
     let before = fs::read(directory.path().join(WEIGHTS_FILE)).unwrap();
     for (value, precision) in [
-        (f32::NAN, Precision::Full),
-        (f32::INFINITY, Precision::Full),
-        (1e6, Precision::Half),
+        (f32::NAN, Storage::Full),
+        (f32::INFINITY, Storage::Full),
+        (1e6, Storage::Half),
     ] {
         module.table = Param::from_tensor(Tensor::full([4], value, &Device::flex()));
         let error = save(&module, &header(), &config, precision, directory.path());
@@ -275,7 +261,7 @@ fn places_that_cannot_be_used_are_named() {
     assert!(matches!(error, Error::Io { action: "read", .. }), "{error}");
     let file = directory.path().join("file");
     fs::write(&file, "x").unwrap();
-    let error = save(&module, &header(), &config, Precision::Full, &file).unwrap_err();
+    let error = save(&module, &header(), &config, Storage::Full, &file).unwrap_err();
     assert!(
         matches!(
             error,

@@ -10,7 +10,7 @@ use burn::tensor::DType;
 use burn_store::bridge;
 
 use super::*;
-use crate::checkpoint::{self, Header, Precision, collect, fingerprint};
+use crate::checkpoint::{self, Header, Storage, collect, fingerprint};
 use crate::clip::{ClipText, ClipTextConfig};
 use crate::error::Mismatch;
 use crate::patch::{Extent, TokenSize};
@@ -83,7 +83,7 @@ fn header(kind: Kind) -> Header {
 /// Takes a network through the own format and out to safetensors, and gives what came out.
 fn round_trip<N: Network>(network: &N, config: &N::Config, directory: &Path) -> Values {
     let kept = directory.join("kept");
-    checkpoint::save(network, &header(N::KIND), config, Precision::Full, &kept).unwrap();
+    checkpoint::save(network, &header(N::KIND), config, Storage::Full, &kept).unwrap();
     let (loaded, config, header) = checkpoint::load::<N>(&kept, &device()).unwrap();
     assert_eq!(fingerprint(&loaded), fingerprint(network));
     let out = directory.join("out.safetensors");

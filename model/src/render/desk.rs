@@ -103,15 +103,14 @@ impl Session {
         };
         let post = self.config.feed == Feed::Post;
         let heads = self.config.n_heads();
+        // Post-RPE sets heads apart.
+        let biased = if post { heads } else { 1 };
         let seen = jobs.iter().flat_map(|job| {
             let seen = job.context.len() * m;
             let row = move |at| if at < seen { 0.0 } else { f32::NEG_INFINITY };
-            (0..self.batch * if post { heads } else { 1 }).flat_map(move |_| (0..places).map(row))
+            (0..self.batch * biased).flat_map(move |_| (0..places).map(row))
         });
-        let seen = TensorData::new(
-            seen.collect(),
-            [rows, if post { heads } else { 1 }, 1, places],
-        );
+        let seen = TensorData::new(seen.collect(), [rows, biased, 1, places]);
         let bias = Tensor::<4>::from_data(seen, &self.device);
         for (l, layer) in self.renderer.layers.iter().enumerate() {
             let mut bias = bias.clone();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Header, Kind, Storage};
 use nuwa_model::render::Renderer;
 use nuwa_model::vqgan::tiled::Tiling;
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
@@ -163,17 +163,11 @@ pub fn run(job: &Job, start: Start, mut watch: Watch) -> anyhow::Result<Outcome>
             code_dim,
             ..config.vqgan.clone()
         };
-        checkpoint::save(vqgan, &header, &config, Precision::Half, &folder)
+        checkpoint::save(vqgan, &header, &config, Storage::Half, &folder)
     };
     let keep_renderer = |renderer: &Renderer| {
         let (header, folder) = (header(Kind::Renderer), job.out.join("renderer"));
-        checkpoint::save(
-            renderer,
-            &header,
-            &config.renderer,
-            Precision::Half,
-            &folder,
-        )
+        checkpoint::save(renderer, &header, &config.renderer, Storage::Half, &folder)
     };
     let clock = Clock::start(Budget::Wall(job.budget.mul_f64(config.stage_one_share)));
     let (vqgan, vqgan_steps) = stage_one::train(job, &start, &clock, &mut watch, keep_vqgan)?;

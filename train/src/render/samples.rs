@@ -114,12 +114,12 @@ pub(super) fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> an
         notes: None,
     };
     let renderer: &Renderer = &task.renderer;
-    let (precision, folder) = (checkpoint::Precision::Half, run.join(RENDERER));
+    let (storage, folder) = (checkpoint::Storage::Half, run.join(RENDERER));
     checkpoint::save(
         renderer,
         &header(Kind::Renderer),
         &config.renderer,
-        precision,
+        storage,
         &folder,
     )?;
     if let (Some(tower), Some(architecture)) = (&task.text, &config.tower) {
@@ -128,7 +128,7 @@ pub(super) fn save(config: &RenderRunConfig, run: &Path, task: RenderTask) -> an
             tower,
             &header(Kind::ClipText),
             architecture,
-            precision,
+            storage,
             &folder,
         )?;
     }

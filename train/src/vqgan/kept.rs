@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Header, Precision};
+use nuwa_model::checkpoint::{self, Header, Storage};
 
 use super::painter::Painter;
 use super::training::Training;
@@ -110,7 +110,7 @@ impl<P: Painter> Training<'_, P> {
         let folder = self.job.run.join(P::KIND.name());
         let rate = self.players.rate.as_ref();
         let (network, architecture) = painter.finished(self.job.architecture, rate);
-        checkpoint::save(&network, &header, &architecture, Precision::Half, &folder)?;
+        checkpoint::save(&network, &header, &architecture, Storage::Half, &folder)?;
         Ok(())
     }
 

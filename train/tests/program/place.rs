@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use burn::tensor::Device;
 use nuwa_data::Picture;
-use nuwa_model::checkpoint::{self, Header, Kind, Precision};
+use nuwa_model::checkpoint::{self, Header, Kind, Storage};
 use nuwa_model::vqgan::VqganConfig;
 use tempfile::TempDir;
 
@@ -96,6 +96,6 @@ impl Place {
         };
         let (vqgan, header) = (config.init(&Device::flex()), header(Kind::Vqgan));
         let folder = self.path(name);
-        checkpoint::save(&vqgan, &header, &config, Precision::Full, &folder).expect("saved");
+        checkpoint::save(&vqgan, &header, &config, Storage::Full, &folder).expect("saved");
     }
 }

@@ -11,7 +11,7 @@ use nuwa_data::dataset::Framing;
 use nuwa_data::manifest::{self, MANIFEST, Record, SKIPPED, Split};
 use nuwa_data::store::{Text, TextSpec, TokenSample, TokenStore};
 use nuwa_data::{Picture, video};
-use nuwa_model::checkpoint::{self, Kind, Precision};
+use nuwa_model::checkpoint::{self, Kind, Storage};
 use nuwa_model::clip::{CONTEXT_LENGTH, ClipText, ClipTextConfig, ClipTokenizer};
 use nuwa_model::vqgan::Vqgan;
 use nuwa_model::vqgan::tiled::Tiling;
@@ -30,7 +30,7 @@ pub(super) fn place() -> Place {
     };
     let (tower, header) = (clip.init(&Device::flex()), header(Kind::ClipText));
     let folder = place.path("clip");
-    checkpoint::save(&tower, &header, &clip, Precision::Full, &folder).expect("saved");
+    checkpoint::save(&tower, &header, &clip, Storage::Full, &folder).expect("saved");
     place
 }
 
