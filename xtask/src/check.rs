@@ -26,7 +26,7 @@ pub(crate) fn test(backend: Target, arguments: &[OsString]) -> Result<ExitCode> 
     }
     let tests = |arguments: &[OsString]| -> Result<Command> {
         // All members are selected for the same reason as in the demo.
-        let mut command = cargo(["test", "--workspace", "--test", "e2e"]);
+        let mut command = cargo(["test", "--workspace", "--lib", "--test", "e2e"]);
         command
             .args(shared_features(backend))
             .arg("--")

@@ -8,8 +8,6 @@ use super::Transfer;
 use super::adc::TokenGrid;
 use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory, PoolKind};
-use super::norm::normalize;
-use super::precision::single;
 use super::sampling::{Draw, Sampler, Uniforms};
 use super::session::Session;
 use super::transformer::{RenderInput, RenderOutput, Renderer};
@@ -57,7 +55,7 @@ impl Session {
         };
         for t in 0..m {
             z = self.advance(&mut desk, z, t, |_| ());
-            let logits = single(weights.head.forward(normalize(&self.renderer.norm, z)));
+            let logits = weights.head.scores(z);
             let chosen = self.choose(logits, t, &mut choosing, sampler);
             z = self.renderer.tok_emb.forward(chosen) + places.clone().narrow(1, t, 1);
         }

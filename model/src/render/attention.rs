@@ -111,23 +111,34 @@ fn biased_heads(queries: Tensor<4>, pairs: KeyValues, bias: Option<Tensor<4>>) -
 /// query comes alone.
 ///
 /// # Shapes
-/// queries `[b, heads, t, 64]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
-/// `[b, heads, t, 64]`.
+/// queries are the first d of `[b, t, n]`, pairs `[b, heads, s, 64]`, bias `[b, 1 or heads, 1, s]`; gives
+/// `[b, t, d]`.
 pub(super) fn attend_written(
-    queries: Tensor<4>,
+    queries: Tensor<3>,
     pairs: KeyValues,
     bias: Option<Tensor<4>>,
     (seen, more): (usize, usize),
-) -> Tensor<4> {
+) -> Tensor<3> {
+    let ([b, t, n], heads) = (queries.dims(), pairs.keys.dims()[1]);
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if t == 1 && super::cube::takes(&queries) {
+        return super::cube::attend(queries, pairs, bias, seen);
+    }
+    let queries = match t {
+        // As they lie in memory.
+        1 => queries.reshape([b, n / HEAD_WIDTH, 1, HEAD_WIDTH]),
+        _ => split_heads(queries),
+    };
+    let queries = queries.narrow(1, 0, heads);
     #[cfg(feature = "flex")]
     if !queries.is_autodiff() && crate::flex::takes(&queries) {
-        return super::flex::attend(queries, pairs, bias, (seen, more));
+        return merge_heads(super::flex::attend(queries, pairs, bias, (seen, more)));
     }
     assert!(
-        more == 0 || queries.dims()[2] == 1,
+        more == 0 || t == 1,
         "one query at a time, or all of them see the same"
     );
-    biased_heads(queries, pairs, bias)
+    merge_heads(biased_heads(queries, pairs, bias))
 }
 
 /// Forbids each of the last `m` of `s` tokens to look at later ones: `[1, 1, m, s]`, 0 or −∞.

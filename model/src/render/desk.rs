@@ -37,7 +37,7 @@ impl Buffer {
 /// A wave that is being written.
 pub(super) struct Desk {
     buffers: Vec<Buffer>,
-    /// What hides places that are not written or not there: for all layers, or one for each.
+    /// What hides places that are not there, or not written yet: for all layers, or one for each.
     biases: Vec<Tensor<4>>,
     texts: Vec<Option<KeyValues>>,
     /// Where BOS goes.
@@ -55,21 +55,23 @@ impl Session {
         mut see: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         let (first, [_, t, _]) = (desk.own + at, z.dims());
-        for bias in &mut desk.biases {
-            let [n, heads, _, _] = bias.dims();
-            let place = [0..n, 0..heads, 0..1, first..first + t];
-            let hidden = std::mem::replace(bias, Tensor::empty([1, 1, 1, 1], &self.device));
-            *bias = hidden.slice_fill(place, 0.0);
-        }
         let weights = self.tokens.as_ref().expect("an autoregressive model");
+        if !weights.head.is_bounded() {
+            for bias in &mut desk.biases {
+                let [n, heads, _, _] = bias.dims();
+                let place = [0..n, 0..heads, 0..1, first..first + t];
+                let hidden = std::mem::replace(bias, Tensor::empty([1, 1, 1, 1], &self.device));
+                *bias = hidden.slice_fill(place, 0.0);
+            }
+        }
         z = self.renderer.precision.of(z);
-        for (l, layer) in self.renderer.layers.iter().enumerate() {
+        for (l, layer) in weights.layers.iter().enumerate() {
             see(&z);
-            let (queries, pairs) = weights.layers[l].project(layer, z.clone());
+            let (queries, pairs) = layer.project(z.clone());
             desk.buffers[l].put([0, first], pairs);
             let bias = desk.biases[l % desk.biases.len()].clone();
             let written = (desk.buffers[l].pairs().clone(), bias, first + 1);
-            z = weights.layers[l].forward(layer, z, queries, written, desk.texts[l].as_ref());
+            z = layer.forward(z, queries, written, desk.texts[l].as_ref());
         }
         z
     }
@@ -105,9 +107,19 @@ impl Session {
         let heads = self.config.n_heads();
         // Post-RPE sets heads apart.
         let biased = if post { heads } else { 1 };
+        // Where kernels look no further than to the token that is written, its places are open.
+        let weights = self.tokens.as_ref().expect("an autoregressive model");
+        let open = if weights.head.is_bounded() {
+            own
+        } else {
+            places
+        };
         let seen = jobs.iter().flat_map(|job| {
             let seen = job.context.len() * m;
-            let row = move |at| if at < seen { 0.0 } else { f32::NEG_INFINITY };
+            let row = move |at| match at < seen || at >= open {
+                true => 0.0,
+                false => f32::NEG_INFINITY,
+            };
             (0..self.batch * biased).flat_map(move |_| (0..places).map(row))
         });
         let seen = TensorData::new(seen.collect(), [rows, biased, 1, places]);

@@ -9,6 +9,8 @@ pub mod ar;
 mod attention;
 mod block;
 mod config;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 mod desk;
 mod draw;
 #[cfg(feature = "flex")]

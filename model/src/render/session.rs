@@ -91,7 +91,11 @@ impl Session {
         let head = owned(precision.of(renderer.tok_emb.weight.val()).transpose());
         let tokens = (config.decoding == Decoding::Ar).then(|| TokenLoop {
             layers: renderer.layers.iter().map(TokenLayer::new).collect(),
-            head: Projection::new(head.clone(), Some(renderer.head.bias.val())),
+            head: Projection::new(
+                Some(&renderer.norm),
+                head.clone(),
+                Some(renderer.head.bias.val()),
+            ),
         });
         let guidance = guidance.filter(|_| config.d_text.is_some());
         let mut session = Self {

@@ -8,6 +8,8 @@ use super::*;
 use crate::patch::{Extent, GridSize, Order, PatchRect, Route, TokenSize};
 
 mod caches;
+#[cfg(all(feature = "flex", any(feature = "wgpu", feature = "cuda")))]
+mod gpu;
 mod half;
 
 const PATCH: TokenSize = TokenSize { f: 1, h: 2, w: 3 };
@@ -174,7 +176,7 @@ fn kinds() -> Vec<RendererConfig> {
 /// Where tokens are drawn on the device, they are those that the host draws, the given ones among them.
 #[test]
 fn a_device_that_is_not_waited_for_writes_the_same_tokens() {
-    for decoding in [Decoding::Ar, Decoding::Nar, Decoding::Pnar] {
+    for decoding in [Decoding::Nar, Decoding::Pnar] {
         for (d_text, smoothing) in [(None, 0.0), (Some(8), 0.1)] {
             let config = config(decoding, Feed::Pre, d_text);
             let renderer = renderer(&config);

@@ -1,19 +1,24 @@
 //! Layers as the token loop runs them: one token of every patch at a time. That time goes to reading
 //! weights, so the CPU has them laid out in the order in which it reads them, once per session. There a
-//! token gets the same bits alone and with those after it. Axes: `b` rows, `t` tokens, `d` width.
+//! token gets the same bits alone and with those after it. On GPUs it goes to launches, so what stands
+//! around a product is done with it. Axes: `b` rows, `t` tokens, `d` width.
 
-use burn::nn::Linear;
+use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 
 use super::HEAD_WIDTH;
-use super::attention::{KeyValues, attend_written, merge_heads, project_by, split_heads};
+use super::attention::{KeyValues, attend_written, project_by, split_heads};
 use super::block::Block;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use super::cube;
 use super::geglu::geglu;
 use super::norm::normalize;
+use super::precision::single;
 
-/// A linear layer for single tokens.
+/// A linear layer for single tokens, and the normalization before it.
 #[derive(Debug)]
 pub(super) struct Projection {
+    norm: Option<LayerNorm>,
     weight: Weight,
     bias: Option<Tensor<1>>,
 }
@@ -22,48 +27,105 @@ pub(super) struct Projection {
 #[derive(Debug)]
 enum Weight {
     Plain(Tensor<2>),
-    /// As the kernel reads it, and its columns.
+    /// As the CPU's kernel reads it, and its columns.
     #[cfg(feature = "flex")]
     Packed(Tensor<3>, usize),
+    /// With what a GPU's kernel does around it.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    Fused(Box<cube::Linear>),
+}
+
+/// What becomes of a product.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is handed over, and not kept")]
+pub(super) enum Then {
+    Nothing,
+    /// It is added to a residual.
+    Added(Tensor<3>),
+    Geglu,
 }
 
 impl Projection {
     /// Takes a weight `[k, n]` and a bias `[n]`, which gets the weight's precision.
-    pub(super) fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+    pub(super) fn new(
+        norm: Option<&LayerNorm>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    ) -> Self {
         let bias = bias.map(|bias| bias.cast(weight.dtype()));
+        let norm = norm.cloned();
         #[cfg(feature = "flex")]
         if crate::flex::takes(&weight) {
             let [_, n] = weight.dims();
             let weight = Weight::Packed(super::flex::pack(weight), n);
-            return Self { weight, bias };
+            return Self { norm, weight, bias };
         }
-        Self::plain(weight, bias)
-    }
-
-    /// Takes them as any device does.
-    fn plain(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        if let Some(fused) = cube::Linear::new(norm.as_ref(), &weight, bias.as_ref()) {
+            let weight = Weight::Fused(Box::new(fused));
+            return Self { norm, weight, bias };
+        }
         let weight = Weight::Plain(weight);
-        Self { weight, bias }
+        Self { norm, weight, bias }
     }
 
-    fn of(linear: &Linear) -> Self {
+    fn of(norm: Option<&LayerNorm>, linear: &Linear) -> Self {
         let bias = linear.bias.as_ref().map(|bias| bias.val());
-        Self::new(linear.weight.val(), bias)
+        Self::new(norm, linear.weight.val(), bias)
     }
 
     /// Tells whether a row gets the same bits in any company.
     pub(super) fn is_exact(&self) -> bool {
+        #[cfg(feature = "flex")]
+        return matches!(self.weight, Weight::Packed(..));
+        #[cfg(not(feature = "flex"))]
+        false
+    }
+
+    /// Tells whether kernels of our own go with it, which look at no more places than they are told.
+    pub(super) fn is_bounded(&self) -> bool {
         !matches!(self.weight, Weight::Plain(_))
     }
 
     /// Applies it to states `[b, t, k]`.
-    pub(super) fn forward(&self, states: Tensor<3>) -> Tensor<3> {
+    pub(super) fn forward(&self, states: Tensor<3>, then: Then) -> Tensor<3> {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        if let Weight::Fused(fused) = &self.weight
+            && fused.takes(&states)
+        {
+            return fused.forward(states, then, false);
+        }
+        let product = self.product(states);
+        match then {
+            Then::Nothing => product,
+            Then::Added(residual) => residual + product,
+            Then::Geglu => geglu(product),
+        }
+    }
+
+    /// Applies it to states `[b, t, k]`; gives single precision at least.
+    pub(super) fn scores(&self, states: Tensor<3>) -> Tensor<3> {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        if let Weight::Fused(fused) = &self.weight
+            && fused.takes(&states)
+        {
+            return fused.forward(states, Then::Nothing, true);
+        }
+        single(self.product(states))
+    }
+
+    fn product(&self, states: Tensor<3>) -> Tensor<3> {
+        let states = match &self.norm {
+            Some(norm) => normalize(norm, states),
+            None => states,
+        };
+        let bias = self.bias.clone();
         match &self.weight {
-            Weight::Plain(weight) => project_by(states, weight.clone(), self.bias.clone()),
+            Weight::Plain(weight) => project_by(states, weight.clone(), bias),
             #[cfg(feature = "flex")]
-            Weight::Packed(packed, n) => {
-                super::flex::project(states, packed.clone(), self.bias.clone(), *n)
-            }
+            Weight::Packed(packed, n) => super::flex::project(states, packed.clone(), bias, *n),
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            Weight::Fused(fused) => project_by(states, fused.weight().clone(), bias),
         }
     }
 }
@@ -85,55 +147,62 @@ impl TokenLayer {
         let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
         let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
         let cross = layer.cross.as_ref();
+        let norm2 = layer.norm2.as_ref();
         Self {
             all: Projection::new(
+                Some(&layer.norm1),
                 Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
                 Some(Tensor::cat(parts.map(bias).to_vec(), 0)),
             ),
-            out: Projection::of(&layer.attn.o),
-            cross: cross.map(|cross| [&cross.q, &cross.o].map(Projection::of)),
-            expand: Projection::of(&layer.ff.expand),
-            contract: Projection::of(&layer.ff.contract),
+            out: Projection::of(None, &layer.attn.o),
+            cross: cross.map(|cross| {
+                [
+                    Projection::of(norm2, &cross.q),
+                    Projection::of(None, &cross.o),
+                ]
+            }),
+            expand: Projection::of(Some(&layer.norm3), &layer.ff.expand),
+            contract: Projection::of(None, &layer.ff.contract),
         }
     }
 
-    /// Projects states `[b, t, d]` that enter the layer to queries and pairs, `[b, heads, t, 64]` each.
-    pub(super) fn project(&self, layer: &Block, z: Tensor<3>) -> (Tensor<4>, KeyValues) {
+    /// Projects states `[b, t, d]` that enter the layer: to queries, which are the first d of `[b, t, 3d]`,
+    /// and pairs, `[b, heads, t, 64]` each.
+    pub(super) fn project(&self, z: Tensor<3>) -> (Tensor<3>, KeyValues) {
         let [b, t, d] = z.dims();
         let heads = d / HEAD_WIDTH;
-        let all = self.all.forward(normalize(&layer.norm1, z));
-        let all = match t {
+        let all = self.all.forward(z, Then::Nothing);
+        let split = match t {
             // As it lies in memory.
-            1 => all.reshape([b, 3 * heads, 1, HEAD_WIDTH]),
-            _ => split_heads(all),
+            1 => all.clone().reshape([b, 3 * heads, 1, HEAD_WIDTH]),
+            _ => split_heads(all.clone()),
         };
-        let part = |n: usize| all.clone().narrow(1, n * heads, heads);
+        let part = |n: usize| split.clone().narrow(1, n * heads, heads);
         let (keys, values) = (part(1), part(2));
-        (part(0), KeyValues { keys, values })
+        (all, KeyValues { keys, values })
     }
 
     /// Runs the layer on states `[b, t, d]`. The first of their queries looks at the first `seen` places
     /// of `pairs`, each later one at one more.
     pub(super) fn forward(
         &self,
-        layer: &Block,
         z: Tensor<3>,
-        queries: Tensor<4>,
+        queries: Tensor<3>,
         (pairs, bias, seen): (KeyValues, Tensor<4>, usize),
         text: Option<&KeyValues>,
     ) -> Tensor<3> {
-        let attended = merge_heads(attend_written(queries, pairs, Some(bias), (seen, 1)));
-        let z = z + self.out.forward(attended);
-        let z = match (text, &layer.norm2, &self.cross) {
-            (Some(text), Some(norm2), Some([queries, out])) => {
-                let queries = split_heads(queries.forward(normalize(norm2, z.clone())));
+        let attended = attend_written(queries, pairs, Some(bias), (seen, 1));
+        let z = self.out.forward(attended, Then::Added(z));
+        let z = match (text, &self.cross) {
+            (Some(text), Some([queries, out])) => {
+                let queries = queries.forward(z.clone(), Then::Nothing);
                 let t_text = text.keys.dims()[2];
                 let attended = attend_written(queries, text.clone(), None, (t_text, 0));
-                z + out.forward(merge_heads(attended))
+                out.forward(attended, Then::Added(z))
             }
             _ => z,
         };
-        let x = self.expand.forward(normalize(&layer.norm3, z.clone()));
-        z + self.contract.forward(geglu(x))
+        let x = self.expand.forward(z.clone(), Then::Geglu);
+        self.contract.forward(x, Then::Added(z))
     }
 }

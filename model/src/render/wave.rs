@@ -106,10 +106,7 @@ impl Session {
             Kept::Pairs(pairs) => pairs.clone(),
             Kept::States(states) => match self.exact() {
                 // What the token loop would have kept, to the bit.
-                Some(weights) => {
-                    let layer = &self.renderer.layers[l];
-                    weights.layers[l].project(layer, states.clone()).1
-                }
+                Some(weights) => weights.layers[l].project(states.clone()).1,
                 None => self.renderer.layers[l].project(states.clone()),
             },
         }
