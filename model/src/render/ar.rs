@@ -122,6 +122,7 @@ impl Session {
                 let uniforms = uniforms.clone().narrow(1, t, 1);
                 let given = given.clone().narrow(1, t, 1);
                 let drawn = sampler.tokens(self.guided(logits).squeeze_dim(1), uniforms);
+                let drawn = drawn.cast(given.dtype());
                 let is_given = given.clone().greater_equal_elem(0);
                 let tokens = drawn.mask_where(is_given, given);
                 chosen.push(tokens.clone());
