@@ -15,7 +15,8 @@ use self::kernel::{COLUMNS, Epilogue, WIDTH, product_kernel};
 use super::{UNITS, contiguous, element, empty, takes};
 use crate::render::token_layer::Then;
 
-/// Rows from which on a product of matrices is the better way.
+/// Rows up to which weights are read for each stretch of columns by one cube; for more of them a product of
+/// matrices is the better way.
 const MOST_ROWS: usize = 8;
 
 /// A linear layer, and the normalization before it.
@@ -60,7 +61,7 @@ impl Linear {
         &self.weight
     }
 
-    /// Tells whether states are few enough; for more of them a product of matrices is the better way.
+    /// Tells whether states are few enough, and of the type of the weights.
     pub(in crate::render) fn takes(&self, states: &Tensor<3>) -> bool {
         let [b, t, _] = states.dims();
         t == 1 && b <= MOST_ROWS && states.dtype() == self.weight.dtype()
