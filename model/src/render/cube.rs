@@ -6,13 +6,14 @@ mod draw;
 mod gather;
 mod product;
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::{ElemType, FloatKind};
 
 pub(super) use self::attend::attend;
 pub(super) use self::draw::{Rule, draw};
 pub(super) use self::product::Linear;
+use crate::device::is_host;
 
 /// Threads that work together on a part of an output.
 const UNITS: usize = 256;
@@ -20,14 +21,9 @@ const UNITS: usize = 256;
 /// Beneath every number that is looked at; kernels in WGSL have no infinity.
 const BENEATH: f32 = -1e30;
 
-/// Tells whether these kernels run on a device.
-pub(super) fn runs_on(device: &Device) -> bool {
-    !crate::device::is_host(device)
-}
-
 /// Tells whether a tensor is off the graph and of a type that the kernels take.
 pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
-    runs_on(&x.device()) && !x.is_autodiff() && matches!(x.dtype(), DType::F32 | DType::BF16)
+    !is_host(&x.device()) && !x.is_autodiff() && matches!(x.dtype(), DType::F32 | DType::BF16)
 }
 
 /// Gives a tensor whose numbers lie one after the other.

@@ -10,24 +10,17 @@ const HALVINGS: usize = UNITS.ilog2() as usize;
 /// Adds up a number of each thread.
 #[cube]
 pub(super) fn sum_of_all(numbers: &mut Shared<[f32]>, own: f32) -> f32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    numbers[unit] = own;
-    sync_cube();
-    #[unroll]
-    for halving in 0..HALVINGS {
-        let reach = comptime!(UNITS >> (halving + 1));
-        if unit < reach {
-            numbers[unit] += numbers[unit + reach];
-        }
-        sync_cube();
-    }
-    numbers[0]
+    gathered(numbers, own, false)
 }
 
 /// Gives the largest of a number of each thread.
 #[cube]
 pub(super) fn largest_of_all(numbers: &mut Shared<[f32]>, own: f32) -> f32 {
+    gathered(numbers, own, true)
+}
+
+#[cube]
+fn gathered(numbers: &mut Shared<[f32]>, own: f32, #[comptime] largest: bool) -> f32 {
     let unit = UNIT_POS as usize;
     sync_cube();
     numbers[unit] = own;
@@ -36,7 +29,11 @@ pub(super) fn largest_of_all(numbers: &mut Shared<[f32]>, own: f32) -> f32 {
     for halving in 0..HALVINGS {
         let reach = comptime!(UNITS >> (halving + 1));
         if unit < reach {
-            numbers[unit] = larger(numbers[unit], numbers[unit + reach]);
+            if comptime!(largest) {
+                numbers[unit] = larger(numbers[unit], numbers[unit + reach]);
+            } else {
+                numbers[unit] += numbers[unit + reach];
+            }
         }
         sync_cube();
     }

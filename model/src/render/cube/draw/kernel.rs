@@ -14,9 +14,11 @@ const LOWEST: f32 = -87.0;
 /// What is left of the probability of a code that label smoothing alone explains.
 const LEAST_PROBABILITY: f32 = crate::render::sampling::LEAST_PROBABILITY as f32;
 
-/// What makes a height of a logit.
+/// Where the logits of a row lie, and what makes a height of one.
 #[derive(CubeType, Clone, Copy)]
-struct Scale {
+struct Row {
+    start: usize,
+    v: usize,
     /// The highest logit, and the sum of weights relative to it.
     top: f32,
     sum: f32,
@@ -28,13 +30,13 @@ struct Scale {
 
 /// Gives how far a logit lies below the highest, as it is drawn from: 0 to [`LOWEST`].
 #[cube]
-fn height(logit: f32, scale: &Scale, #[comptime] smoothed: bool) -> f32 {
-    let mut below = logit - scale.top;
+fn height(logit: f32, row: &Row, #[comptime] smoothed: bool) -> f32 {
+    let mut below = logit - row.top;
     if comptime!(smoothed) {
-        let rest = larger(below.exp() / scale.sum - scale.floor, LEAST_PROBABILITY);
-        below = rest.ln() - scale.highest;
+        let rest = larger(below.exp() / row.sum - row.floor, LEAST_PROBABILITY);
+        below = rest.ln() - row.highest;
     }
-    larger(below / scale.temperature, LOWEST)
+    larger(below / row.temperature, LOWEST)
 }
 
 /// Gives the highest threshold, or as good as that, above which weights sum to more than `target`: each
@@ -42,9 +44,7 @@ fn height(logit: f32, scale: &Scale, #[comptime] smoothed: bool) -> f32 {
 #[cube]
 fn threshold(
     logits: &[f32],
-    start: usize,
-    v: usize,
-    scale: &Scale,
+    row: &Row,
     target: f32,
     least: f32,
     numbers: &mut Shared<[f32]>,
@@ -65,8 +65,8 @@ fn threshold(
         for part in 0..PARTS {
             above[part] = 0.0f32;
         }
-        for code in range_stepped(unit, v, UNITS) {
-            let height = height(logits[start + code], scale, smoothed);
+        for code in range_stepped(unit, row.v, UNITS) {
+            let height = height(logits[row.start + code], row, smoothed);
             if height > least {
                 let mut weight = 1.0f32;
                 if comptime!(weighed) {
@@ -107,9 +107,7 @@ pub(super) fn draw_kernel(
     #[comptime] smoothed: bool,
 ) {
     let unit = UNIT_POS as usize;
-    let row = CUBE_POS;
-    let v = v as usize;
-    let start = row * v;
+    let (start, v) = (CUBE_POS * v as usize, v as usize);
     let mut numbers = Shared::<[f32]>::new_slice(UNITS);
 
     let mut own = BENEATH.runtime();
@@ -128,7 +126,9 @@ pub(super) fn draw_kernel(
     if comptime!(smoothed) {
         highest = larger(1.0f32 / sum - floor, LEAST_PROBABILITY).ln();
     }
-    let scale = Scale {
+    let row = Row {
+        start,
+        v,
         top,
         sum,
         floor,
@@ -140,46 +140,16 @@ pub(super) fn draw_kernel(
     let mut least = LOWEST.runtime();
     if comptime!(ranked) {
         let target = top_k - 0.5f32;
-        least = threshold(
-            logits,
-            start,
-            v,
-            &scale,
-            target,
-            least,
-            &mut numbers,
-            false,
-            smoothed,
-        );
+        least = threshold(logits, &row, target, least, &mut numbers, false, smoothed);
     }
-    let mut whole = weight_above(logits, start, v, &scale, least, &mut numbers, smoothed);
+    let mut whole = weight_above(logits, &row, least, &mut numbers, smoothed);
     if comptime!(nucleus) {
         let target = whole * top_p;
-        least = threshold(
-            logits,
-            start,
-            v,
-            &scale,
-            target,
-            least,
-            &mut numbers,
-            true,
-            smoothed,
-        );
-        whole = weight_above(logits, start, v, &scale, least, &mut numbers, smoothed);
+        least = threshold(logits, &row, target, least, &mut numbers, true, smoothed);
+        whole = weight_above(logits, &row, least, &mut numbers, smoothed);
     }
-    let target = whole * uniforms[row];
-    let found = threshold(
-        logits,
-        start,
-        v,
-        &scale,
-        target,
-        least,
-        &mut numbers,
-        true,
-        smoothed,
-    );
+    let target = whole * uniforms[CUBE_POS];
+    let found = threshold(logits, &row, target, least, &mut numbers, true, smoothed);
     // Rounding may put the target beyond all of them; what was cut off is not drawn even then.
     let found = larger(found, least);
 
@@ -187,13 +157,13 @@ pub(super) fn draw_kernel(
     // of them have the same weight.
     let mut own = 1.0f32;
     for code in range_stepped(unit, v, UNITS) {
-        let height = height(logits[start + code], &scale, smoothed);
+        let height = height(logits[start + code], &row, smoothed);
         if height > found {
             own = -larger(-own, -height);
         }
     }
     let lowest = -largest_of_all(&mut numbers, -own);
-    let higher = weight_above(logits, start, v, &scale, lowest, &mut numbers, smoothed);
+    let higher = weight_above(logits, &row, lowest, &mut numbers, smoothed);
     let rank = larger(((target - higher) / lowest.exp()).floor(), 0.0f32);
 
     // In the order of codes, every thread looks through a stretch.
@@ -202,7 +172,7 @@ pub(super) fn draw_kernel(
     let to = select(from + stretch < v, from + stretch, v);
     let mut own = 0.0f32;
     for code in from..to {
-        if height(logits[start + code], &scale, smoothed) == lowest {
+        if height(logits[start + code], &row, smoothed) == lowest {
             own += 1.0f32;
         }
     }
@@ -221,9 +191,9 @@ pub(super) fn draw_kernel(
     if rank >= before && rank < before + own {
         let mut at = before;
         for code in from..to {
-            if height(logits[start + code], &scale, smoothed) == lowest {
+            if height(logits[start + code], &row, smoothed) == lowest {
                 if at == rank {
-                    output[row] = code as i32;
+                    output[CUBE_POS] = code as i32;
                 }
                 at += 1.0f32;
             }
@@ -235,16 +205,14 @@ pub(super) fn draw_kernel(
 #[cube]
 fn weight_above(
     logits: &[f32],
-    start: usize,
-    v: usize,
-    scale: &Scale,
+    row: &Row,
     least: f32,
     numbers: &mut Shared<[f32]>,
     #[comptime] smoothed: bool,
 ) -> f32 {
     let mut own = 0.0f32;
-    for code in range_stepped(UNIT_POS as usize, v, UNITS) {
-        let height = height(logits[start + code], scale, smoothed);
+    for code in range_stepped(UNIT_POS as usize, row.v, UNITS) {
+        let height = height(logits[row.start + code], row, smoothed);
         if height > least {
             own += height.exp();
         }
