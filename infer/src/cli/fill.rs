@@ -41,7 +41,7 @@ pub(super) fn fill(
     let mut watch = Watch::start(paintings, common, preview);
     let way = plan.way();
     let mut failed = None;
-    painting::fill(run, paintings, &way, |progress| {
+    let refusal = painting::fill(run, paintings, &way, |progress| {
         let started = Instant::now();
         let pictures = progress
             .tokens
@@ -74,6 +74,10 @@ pub(super) fn fill(
     if !common.is_quiet() && written > 0 {
         let rate = written as f64 / seconds;
         eprintln!("{written} tokens in {seconds:.1} s ({rate:.0} tokens/s)");
+        if let Some(refusal) = refusal {
+            let refusal = refusal.lines().next().unwrap_or_default();
+            eprintln!("every kernel was launched, because the device replays none: {refusal}");
+        }
     }
     Ok(())
 }

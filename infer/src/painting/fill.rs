@@ -36,6 +36,8 @@ pub struct Progress<'a> {
 /// only and go through the route together. Every patch is in its file before `report` hears of it;
 /// `report` may stop the painting.
 ///
+/// Gives why it was slower than it could be, if the device refused to replay tokens as a graph.
+///
 /// # Errors
 /// When a file cannot be written.
 ///
@@ -46,7 +48,7 @@ pub fn fill(
     paintings: &mut [Painting],
     way: &Way,
     mut report: impl FnMut(Progress) -> ControlFlow<()>,
-) -> Result<(), PaintingError> {
+) -> Result<Option<String>, PaintingError> {
     let first = paintings.first().expect("something to paint");
     let (route, patch) = (Arc::clone(&first.route), first.header.model.patch);
     let session = session(run, &first.header.request, first.layout, paintings.len());
@@ -116,7 +118,8 @@ pub fn fill(
     let mut files = paintings
         .iter_mut()
         .filter_map(|painting| painting.file.as_mut());
-    Ok(files.try_for_each(TokenFile::sync)?)
+    files.try_for_each(TokenFile::sync)?;
+    Ok(session.refusal())
 }
 
 /// Prepares the renderer: with the request's texts, if it is one that is told in words.

@@ -120,10 +120,6 @@ pub(super) fn attend_written(
     (seen, more): (usize, usize),
 ) -> Tensor<3> {
     let ([b, t, n], heads) = (queries.dims(), pairs.keys.dims()[1]);
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    if t == 1 && super::cube::takes(&queries) {
-        return super::cube::attend(queries, pairs, bias, seen);
-    }
     let queries = match t {
         // As they lie in memory.
         1 => queries.reshape([b, n / HEAD_WIDTH, 1, HEAD_WIDTH]),

@@ -44,6 +44,23 @@ pub(super) struct Desk {
     own: usize,
 }
 
+impl Desk {
+    /// Gives where BOS goes, pairs, biases and texts.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) fn apart(
+        self,
+    ) -> (
+        usize,
+        Vec<KeyValues>,
+        Vec<Tensor<4>>,
+        Vec<Option<KeyValues>>,
+    ) {
+        let pairs = |buffer: Buffer| buffer.pairs.expect("put back by every call");
+        let buffers = self.buffers.into_iter().map(pairs).collect();
+        (self.own, buffers, self.biases, self.texts)
+    }
+}
+
 impl Session {
     /// Runs all layers on the states `[g · b, t, d]` of own tokens from the one at `at` on, BOS being 0;
     /// `see` is shown what enters each layer.
@@ -108,12 +125,9 @@ impl Session {
         // Post-RPE sets heads apart.
         let biased = if post { heads } else { 1 };
         // Where kernels look no further than to the token that is written, its places are open.
-        let weights = self.tokens.as_ref().expect("an autoregressive model");
-        let open = if weights.head.is_bounded() {
-            own
-        } else {
-            places
-        };
+        let weights = self.tokens.as_ref();
+        let is_bounded = weights.is_none_or(|weights| weights.head.is_bounded());
+        let open = if is_bounded { own } else { places };
         let seen = jobs.iter().flat_map(|job| {
             let seen = job.context.len() * m;
             let row = move |at| match at < seen || at >= open {

@@ -7,36 +7,6 @@ use burn::tensor::{Int, Tensor};
 use super::sampling::{Choice, LEAST_PROBABILITY, Sampler};
 
 impl<U> Sampler<U> {
-    /// Chooses tokens as [`token`](Self::token) does, on the device of the logits.
-    ///
-    /// # Shapes
-    /// logits `[r, v]`, uniform numbers `[r, 1]`; gives `[r, 1]`.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(super) fn tokens(&self, logits: Tensor<2>, uniforms: Tensor<2>) -> Tensor<2, Int> {
-        match self.choice {
-            Choice::Greedy => logits.argmax(1),
-            Choice::Drawn {
-                top_k,
-                top_p,
-                temperature,
-            } => super::cube::draw(
-                logits,
-                uniforms,
-                super::cube::Rule {
-                    top_k: top_k.max(1),
-                    top_p: top_p as f32,
-                    temperature: temperature as f32,
-                    smoothing: self.smoothing as f32,
-                },
-            ),
-        }
-    }
-
-    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-    pub(super) fn tokens(&self, _: Tensor<2>, _: Tensor<2>) -> Tensor<2, Int> {
-        unreachable!("the only device is the host, which draws on its own")
-    }
-
     /// Chooses tokens as [`gumbel_token`](Self::gumbel_token) does, on the device of the logits.
     ///
     /// # Shapes

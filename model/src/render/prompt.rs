@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use super::attention::KeyValues;
 use super::block::Block;
@@ -124,16 +124,6 @@ impl Session {
         let [text, negative] = [0, 1].map(|n| logits.clone().narrow(1, n, 1));
         let guided = negative.clone() + (text - negative) * scale;
         guided.reshape([rows / 2, t, v])
-    }
-
-    /// Gives what belongs to pictures, `[g · pictures, 1]`, for the rows of a batch, `[g · b, 1]`.
-    pub(super) fn of_rows(&self, values: Tensor<2, Int>) -> Tensor<2, Int> {
-        let ([rows, _], times) = (values.dims(), self.batch / self.pictures);
-        if times == 1 {
-            return values;
-        }
-        let values = values.reshape([rows / self.pictures, 1, self.pictures]);
-        values.repeat_dim(1, times).reshape([rows * times, 1])
     }
 }
 

@@ -12,6 +12,8 @@ use super::adc::TokenGrid;
 use super::attention::{KeyValues, project_by};
 use super::block::Block;
 use super::config::{Decoding, RendererConfig, Transfer};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use super::cube;
 use super::desk::Buffer;
 use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory, PoolKind};
@@ -21,6 +23,7 @@ use super::prompt::{Guidance, Prompt, Texts};
 use super::sampling::{Sampler, Uniforms};
 use super::token_layer::{Projection, TokenLayer};
 use super::transformer::Renderer;
+use super::wave::owned;
 use crate::device::is_host;
 use crate::patch::Order;
 
@@ -37,8 +40,10 @@ pub struct Session {
     pub(super) guidance: Option<Guidance>,
     /// Whether tokens are drawn on the host, because the device is the host.
     pub(super) draws_here: bool,
-    /// What the token loop runs, if there is one.
+    /// What the token loop runs, if there is one and no kernels of our own do.
     pub(super) tokens: Option<TokenLoop>,
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) tokens_there: Option<cube::TokenLoop>,
     /// Weights of the tied head, `[d, v]`, laid out as the product reads them.
     head: Tensor<2>,
     /// Pictures painted at once.
@@ -89,14 +94,18 @@ impl Session {
         let device = renderer.tok_emb.weight.val().device();
         let places = Order::ALL.map(|order| renderer.place_embedding(order, config.patch));
         let head = owned(precision.of(renderer.tok_emb.weight.val()).transpose());
-        let tokens = (config.decoding == Decoding::Ar).then(|| TokenLoop {
-            layers: renderer.layers.iter().map(TokenLayer::new).collect(),
-            head: Projection::new(
-                Some(&renderer.norm),
-                head.clone(),
-                Some(renderer.head.bias.val()),
-            ),
+        let is_ar = config.decoding == Decoding::Ar;
+        let tokens = (is_ar && is_host(&device)).then(|| {
+            let layer = |layer| TokenLayer::new(layer, Projection::new);
+            let bias = renderer.head.bias.val();
+            TokenLoop {
+                layers: renderer.layers.iter().map(layer).collect(),
+                head: Projection::new(Some(&renderer.norm), head.clone(), bias),
+            }
         });
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        let tokens_there =
+            (is_ar && !is_host(&device)).then(|| cube::TokenLoop::new(&renderer, head.clone()));
         let guidance = guidance.filter(|_| config.d_text.is_some());
         let mut session = Self {
             batch: pictures * if guidance.is_some() { 2 } else { 1 },
@@ -108,6 +117,8 @@ impl Session {
             text: Texts::None,
             guidance,
             tokens,
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            tokens_there,
             head,
             pictures,
             pool: PoolKind::default(),
@@ -145,6 +156,14 @@ impl Session {
     /// Gives the architecture.
     pub fn config(&self) -> &RendererConfig {
         &self.config
+    }
+
+    /// Gives why tokens are launched kernel by kernel, if the device refused to replay one of them as a graph.
+    pub fn refusal(&self) -> Option<String> {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        return self.tokens_there.as_ref()?.refusal();
+        #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+        None
     }
 
     /// Gives the cache of no patch: zeros, where one is missing that nothing depends on.
@@ -276,10 +295,4 @@ impl Session {
         let data = TensorData::new(tokens.to_vec(), [tokens.len() / m, m]);
         Tensor::from_data(data, &self.device)
     }
-}
-
-/// Copies a view to memory of its own, laid out by its shape.
-pub(super) fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
-    let shape = view.dims();
-    Tensor::zeros(shape, (&view.device(), view.dtype())).slice_assign(shape.map(|n| 0..n), view)
 }

@@ -1,7 +1,6 @@
 //! Layers as the token loop runs them: one token of every patch at a time. That time goes to reading
 //! weights, so the CPU has them laid out in the order in which it reads them, once per session. There a
-//! token gets the same bits alone and with those after it. On GPUs it goes to launches, so what stands
-//! around a product is done with it. Axes: `b` rows, `t` tokens, `d` width.
+//! token gets the same bits alone and with those after it. Axes: `b` rows, `t` tokens, `d` width.
 
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
@@ -9,8 +8,6 @@ use burn::tensor::Tensor;
 use super::HEAD_WIDTH;
 use super::attention::{KeyValues, attend_written, project_by, split_heads};
 use super::block::Block;
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-use super::cube;
 use super::geglu::geglu;
 use super::norm::normalize;
 use super::precision::single;
@@ -20,7 +17,7 @@ use super::precision::single;
 pub(super) struct Projection {
     norm: Option<LayerNorm>,
     weight: Weight,
-    bias: Option<Tensor<1>>,
+    bias: Tensor<1>,
 }
 
 /// A weight `[k, n]`.
@@ -30,9 +27,6 @@ enum Weight {
     /// As the CPU's kernel reads it, and its columns.
     #[cfg(feature = "flex")]
     Packed(Tensor<3>, usize),
-    /// With what a GPU's kernel does around it.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    Fused(Box<cube::Linear>),
 }
 
 /// What becomes of a product.
@@ -47,12 +41,8 @@ pub(super) enum Then {
 
 impl Projection {
     /// Takes a weight `[k, n]` and a bias `[n]`, which gets the weight's precision.
-    pub(super) fn new(
-        norm: Option<&LayerNorm>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    ) -> Self {
-        let bias = bias.map(|bias| bias.cast(weight.dtype()));
+    pub(super) fn new(norm: Option<&LayerNorm>, weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let bias = bias.cast(weight.dtype());
         let norm = norm.cloned();
         #[cfg(feature = "flex")]
         if crate::flex::takes(&weight) {
@@ -60,18 +50,8 @@ impl Projection {
             let weight = Weight::Packed(super::flex::pack(weight), n);
             return Self { norm, weight, bias };
         }
-        #[cfg(any(feature = "wgpu", feature = "cuda"))]
-        if let Some(fused) = cube::Linear::new(norm.as_ref(), &weight, bias.as_ref()) {
-            let weight = Weight::Fused(Box::new(fused));
-            return Self { norm, weight, bias };
-        }
         let weight = Weight::Plain(weight);
         Self { norm, weight, bias }
-    }
-
-    fn of(norm: Option<&LayerNorm>, linear: &Linear) -> Self {
-        let bias = linear.bias.as_ref().map(|bias| bias.val());
-        Self::new(norm, linear.weight.val(), bias)
     }
 
     /// Tells whether a row gets the same bits in any company.
@@ -89,12 +69,6 @@ impl Projection {
 
     /// Applies it to states `[b, t, k]`.
     pub(super) fn forward(&self, states: Tensor<3>, then: Then) -> Tensor<3> {
-        #[cfg(any(feature = "wgpu", feature = "cuda"))]
-        if let Weight::Fused(fused) = &self.weight
-            && fused.takes(&states)
-        {
-            return fused.forward(states, then, false);
-        }
         let product = self.product(states);
         match then {
             Then::Nothing => product,
@@ -105,12 +79,6 @@ impl Projection {
 
     /// Applies it to states `[b, t, k]`; gives single precision at least.
     pub(super) fn scores(&self, states: Tensor<3>) -> Tensor<3> {
-        #[cfg(any(feature = "wgpu", feature = "cuda"))]
-        if let Weight::Fused(fused) = &self.weight
-            && fused.takes(&states)
-        {
-            return fused.forward(states, Then::Nothing, true);
-        }
         single(self.product(states))
     }
 
@@ -119,13 +87,11 @@ impl Projection {
             Some(norm) => normalize(norm, states),
             None => states,
         };
-        let bias = self.bias.clone();
+        let bias = Some(self.bias.clone());
         match &self.weight {
             Weight::Plain(weight) => project_by(states, weight.clone(), bias),
             #[cfg(feature = "flex")]
             Weight::Packed(packed, n) => super::flex::project(states, packed.clone(), bias, *n),
-            #[cfg(any(feature = "wgpu", feature = "cuda"))]
-            Weight::Fused(fused) => project_by(states, fused.weight().clone(), bias),
         }
     }
 }
@@ -133,39 +99,41 @@ impl Projection {
 /// The projections of a layer. Those of queries, keys and values are one: the token loop is bound by
 /// calls, too.
 #[derive(Debug)]
-pub(super) struct TokenLayer {
-    all: Projection,
-    out: Projection,
+pub(super) struct TokenLayer<P = Projection> {
+    pub(super) all: P,
+    pub(super) out: P,
     /// Queries to the text, and what comes back.
-    cross: Option<[Projection; 2]>,
-    expand: Projection,
-    contract: Projection,
+    pub(super) cross: Option<[P; 2]>,
+    pub(super) expand: P,
+    pub(super) contract: P,
+}
+
+impl<P> TokenLayer<P> {
+    /// Takes the weights of a layer; `projection` makes one of a normalization before it, a weight and a
+    /// bias.
+    pub(super) fn new(
+        layer: &Block,
+        projection: impl Fn(Option<&LayerNorm>, Tensor<2>, Tensor<1>) -> P,
+    ) -> Self {
+        let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
+        let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
+        let of = |norm, linear: &Linear| projection(norm, linear.weight.val(), bias(linear));
+        let cross = layer.cross.as_ref();
+        Self {
+            all: projection(
+                Some(&layer.norm1),
+                Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
+                Tensor::cat(parts.map(bias).to_vec(), 0),
+            ),
+            out: of(None, &layer.attn.o),
+            cross: cross.map(|cross| [of(layer.norm2.as_ref(), &cross.q), of(None, &cross.o)]),
+            expand: of(Some(&layer.norm3), &layer.ff.expand),
+            contract: of(None, &layer.ff.contract),
+        }
+    }
 }
 
 impl TokenLayer {
-    pub(super) fn new(layer: &Block) -> Self {
-        let parts = [&layer.attn.q, &layer.attn.k, &layer.attn.v];
-        let bias = |linear: &Linear| linear.bias.as_ref().expect("projections have a bias").val();
-        let cross = layer.cross.as_ref();
-        let norm2 = layer.norm2.as_ref();
-        Self {
-            all: Projection::new(
-                Some(&layer.norm1),
-                Tensor::cat(parts.map(|linear| linear.weight.val()).to_vec(), 1),
-                Some(Tensor::cat(parts.map(bias).to_vec(), 0)),
-            ),
-            out: Projection::of(None, &layer.attn.o),
-            cross: cross.map(|cross| {
-                [
-                    Projection::of(norm2, &cross.q),
-                    Projection::of(None, &cross.o),
-                ]
-            }),
-            expand: Projection::of(Some(&layer.norm3), &layer.ff.expand),
-            contract: Projection::of(None, &layer.ff.contract),
-        }
-    }
-
     /// Projects states `[b, t, d]` that enter the layer: to queries, which are the first d of `[b, t, 3d]`,
     /// and pairs, `[b, heads, t, 64]` each.
     pub(super) fn project(&self, z: Tensor<3>) -> (Tensor<3>, KeyValues) {

@@ -9,7 +9,7 @@ use super::block::LayerContext;
 use super::config::Feed;
 use super::job::PatchJob;
 use super::ncp::{Kept, PatchMemory};
-use super::session::{Session, owned};
+use super::session::Session;
 use super::transformer::index_data;
 
 impl Session {
@@ -166,4 +166,10 @@ impl Session {
     fn part<const D: usize>(&self, x: &Tensor<D>, g: usize) -> Tensor<D> {
         owned(x.clone().narrow(0, g * self.batch, self.batch))
     }
+}
+
+/// Copies a view to memory of its own, laid out by its shape.
+pub(super) fn owned<const D: usize>(view: Tensor<D>) -> Tensor<D> {
+    let shape = view.dims();
+    Tensor::zeros(shape, (&view.device(), view.dtype())).slice_assign(shape.map(|n| 0..n), view)
 }

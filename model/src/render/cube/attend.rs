@@ -1,16 +1,12 @@
 //! Attention of one query to keys and values that lie in a buffer, as the token loop has it.
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{Shape, Tensor};
-use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::gather::larger;
-use super::{BENEATH, contiguous, element, empty};
+use super::{BENEATH, element};
 use crate::render::HEAD_WIDTH;
-use crate::render::attention::KeyValues;
 
 /// Threads of a cube, each with places of its own.
 const PLACES: usize = 128;
@@ -18,111 +14,105 @@ const PLACES: usize = 128;
 const PART: usize = 16;
 const WIDTH: usize = 4;
 
-/// Gives softmax(q Kᵀ / √64 + bias) V over the first `seen` places, for one query of every row and head.
+/// Keys and values, `[rows, heads, places, 64]`.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    pub(super) keys: CubeTensor,
+    pub(super) values: CubeTensor,
+}
+
+/// Which places a query looks at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seen<'a> {
+    /// Every one.
+    All,
+    /// The first `own`, as far as the bias `[rows, 1 or heads, 1, places]` leaves them open, and those of
+    /// the tokens `[rows]` written before and of the query's own, whose key and value come with it and
+    /// are put there.
+    Written {
+        own: usize,
+        bias: &'a CubeTensor,
+        tokens: &'a CubeTensor,
+    },
+}
+
+/// Gives softmax(q Kᵀ / √64 + bias) V for one query of every row and head.
 ///
 /// # Shapes
-/// queries `[rows, 1, m · d]`, of which each row's first d are looked at; pairs `[rows, heads, s, 64]`;
-/// bias `[rows, 1 or heads, 1, s]` in single precision; gives `[rows, 1, d]`.
-pub(in crate::render) fn attend(
-    queries: Tensor<3>,
-    pairs: KeyValues,
-    bias: Option<Tensor<4>>,
-    seen: usize,
-) -> Tensor<3> {
-    let biases = bias.as_ref().map_or(0, |bias| bias.dims()[1]);
-    let queries = queries.into_dispatch();
+/// queries `[rows, d]`, or queries, keys and values `[rows, 3 · d]` where they are written; gives
+/// `[rows, d]`.
+pub(super) fn attend(queries: &CubeTensor, pairs: &Pairs, seen: Seen<'_>, output: &CubeTensor) {
+    let shape = pairs.keys.meta.shape();
+    let (rows, heads, places) = (shape[0], shape[1], shape[2]);
     // Whatever is not looked at.
-    let bias = bias.map_or_else(|| queries.clone(), Tensor::into_dispatch);
-    let (keys, values) = (pairs.keys.into_dispatch(), pairs.values.into_dispatch());
-    let output =
-        <Dispatch as TokenAttention>::attend_one(queries, keys, values, bias, biases, seen);
-    Tensor::from_dispatch(output)
-}
-
-fn merged(keys: &Shape) -> Shape {
-    Shape::new([keys[0], 1, keys[1] * HEAD_WIDTH])
-}
-
-#[backend_extension(Cube, Fusion)]
-pub(super) trait TokenAttention: Backend {
-    #[fusion(dtype = queries, shape = merged(keys))]
-    fn attend_one(
-        queries: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        biases: usize,
-        seen: usize,
-    ) -> FloatTensor<Self>;
-}
-
-impl TokenAttention for CubeBackend {
-    fn attend_one(
-        queries: CubeTensor,
-        keys: CubeTensor,
-        values: CubeTensor,
-        bias: CubeTensor,
-        biases: usize,
-        seen: usize,
-    ) -> CubeTensor {
-        let [queries, keys, values, bias] = [queries, keys, values, bias].map(contiguous);
-        let shape = keys.meta.shape().clone();
-        let (rows, heads, places) = (shape[0], shape[1], shape[2]);
-        let stride = queries.meta.shape()[2];
-        let output = empty(&queries, merged(&shape), queries.dtype);
-        let states = element(queries.dtype);
-        attend_kernel::launch(
-            &output.client.clone(),
-            CubeCount::Static(heads as u32, rows as u32, 1),
-            CubeDim::new_1d(PLACES as u32),
-            WIDTH,
-            queries.into_buffer_arg(),
-            keys.into_buffer_arg(),
-            values.into_buffer_arg(),
-            bias.into_buffer_arg(),
-            output.clone().into_buffer_arg(),
-            stride as u32,
-            heads as u32,
-            places as u32,
-            seen as u32,
-            biases,
-            states,
-        );
-        output
-    }
+    let (first, bias, tokens, biases) = match seen {
+        Seen::All => (places, queries, queries, 0),
+        Seen::Written { own, bias, tokens } => (own, bias, tokens, bias.meta.shape()[1]),
+    };
+    attend_kernel::launch(
+        &output.client,
+        CubeCount::Static(heads as u32, rows as u32, 1),
+        CubeDim::new_1d(PLACES as u32),
+        WIDTH,
+        queries.clone().into_buffer_arg(),
+        pairs.keys.clone().into_buffer_arg(),
+        pairs.values.clone().into_buffer_arg(),
+        bias.clone().into_buffer_arg(),
+        tokens.clone().into_buffer_arg(),
+        output.clone().into_buffer_arg(),
+        heads as u32,
+        places as u32,
+        first as u32,
+        biases,
+        matches!(seen, Seen::Written { .. }),
+        element(queries.dtype),
+    );
 }
 
 #[cube(launch)]
 fn attend_kernel<F: Float, N: Size>(
-    queries: &[F],
-    keys: &[Vector<F, N>],
-    values: &[Vector<F, N>],
+    queries: &[Vector<F, N>],
+    keys: &mut [Vector<F, N>],
+    values: &mut [Vector<F, N>],
     bias: &[f32],
+    tokens: &[u32],
     output: &mut [F],
-    stride: u32,
     heads: u32,
     places: u32,
-    seen: u32,
+    first: u32,
     #[comptime] biases: usize,
+    #[comptime] written: bool,
     #[define(F)] _states: ElemType,
 ) {
-    let (heads, places, seen) = (heads as usize, places as usize, seen as usize);
+    let (heads, places) = (heads as usize, places as usize);
     let unit = UNIT_POS as usize;
     let (head, row) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
     let groups = comptime!(HEAD_WIDTH / WIDTH);
+    let start = (row * heads + head) * places;
+
+    // Where queries, keys and values of the row lie, counted in vectors.
+    let width = heads * groups;
+    let mut own = row * width + head * groups;
+    let mut seen = first as usize;
+    if comptime!(written) {
+        own = row * width * 3 + head * groups;
+        seen += tokens[row] as usize + 1;
+        let at = (start + seen - 1) * groups;
+        // The thread that will look at it.
+        if unit == (seen - 1) % PLACES {
+            #[unroll]
+            for group in 0..groups {
+                keys[at + group] = queries[own + width + group];
+                values[at + group] = queries[own + 2 * width + group];
+            }
+        }
+    }
 
     // Every thread holds the query, scaled as elsewhere: before the product.
     let mut query = Array::<Vector<f32, N>>::new(groups);
-    let start = row * stride as usize + head * HEAD_WIDTH;
     #[unroll]
     for group in 0..groups {
-        let mut four = Vector::<f32, N>::new(0.0f32);
-        #[unroll]
-        for i in 0..WIDTH {
-            let scaled = f32::cast_from(queries[start + group * WIDTH + i]) * 0.125f32;
-            four.insert(i, scaled);
-        }
-        query[group] = four;
+        query[group] = Vector::cast_from(queries[own + group]) * Vector::new(0.125f32);
     }
 
     // Every thread goes through places of its own, its softmax relative to the highest score so far.
@@ -133,9 +123,8 @@ fn attend_kernel<F: Float, N: Size>(
     for group in 0..groups {
         mixed[group] = Vector::new(0.0f32);
     }
-    let first = (row * heads + head) * places;
     for place in range_stepped(unit, seen, PLACES) {
-        let at = (first + place) * groups;
+        let at = (start + place) * groups;
         let mut products = Vector::<f32, N>::new(0.0f32);
         #[unroll]
         for group in 0..groups {
@@ -150,7 +139,7 @@ fn attend_kernel<F: Float, N: Size>(
             score += bias[row * places + place];
         }
         if comptime!(biases > 1) {
-            score += bias[(row * heads + head) * places + place];
+            score += bias[start + place];
         }
         // What is hidden has no weight.
         if score > BENEATH {

@@ -1,163 +1,105 @@
 //! A linear layer for a few rows, with what stands around it: layer normalization before, a residual or
-//! GEGLU after. Bound by reading the weights, once.
+//! GEGLU after. Bound by reading the weights.
 
 mod kernel;
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::nn::LayerNorm;
-use burn::tensor::{DType, Shape, Tensor};
-use burn_cubecl::CubeBackend;
+use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use self::kernel::{COLUMNS, Epilogue, WIDTH, product_kernel};
-use super::{UNITS, contiguous, element, empty, takes};
-use crate::render::token_layer::Then;
+use super::{UNITS, element, raw};
 
-/// Rows up to which weights are read for each stretch of columns by one cube; for more of them a product of
-/// matrices is the better way.
+/// Rows for which a cube reads its stretch of the weights once; more are several cubes.
 const MOST_ROWS: usize = 8;
 
 /// A linear layer, and the normalization before it.
 #[derive(Debug)]
-pub(in crate::render) struct Linear {
+pub(super) struct Linear {
     /// γ and β, `[2, k]`, in single precision.
-    norm: Option<Tensor<2>>,
+    norm: Option<CubeTensor>,
     /// `[k, n]`.
-    weight: Tensor<2>,
+    weight: CubeTensor,
     /// `[n]`.
-    bias: Tensor<1>,
+    bias: CubeTensor,
+}
+
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then<'a> {
+    Nothing,
+    /// It is added to a residual.
+    Added(&'a CubeTensor),
+    Geglu,
 }
 
 impl Linear {
-    /// Takes a weight and a bias, if their columns can be read side by side.
-    pub(in crate::render) fn new(
-        norm: Option<&LayerNorm>,
-        weight: &Tensor<2>,
-        bias: Option<&Tensor<1>>,
-    ) -> Option<Self> {
-        let [_, n] = weight.dims();
-        if !takes(weight) || !n.is_multiple_of(2 * WIDTH) {
-            return None;
-        }
-        let norm = match norm {
-            None => None,
-            Some(norm) => {
-                let beta = norm.beta.as_ref()?;
-                let pair = vec![norm.gamma.val(), beta.val()];
-                Some(Tensor::stack::<2>(pair, 0))
+    /// Takes a weight `[k, n]` and a bias `[n]`, which gets the weight's precision. Columns are filled up to
+    /// as many as can be read at a time.
+    pub(super) fn new(norm: Option<&LayerNorm>, weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let [k, n] = weight.dims();
+        let bias = bias.cast(weight.dtype());
+        let missing = n.next_multiple_of(WIDTH) - n;
+        let (weight, bias) = match missing {
+            0 => (weight, bias),
+            _ => {
+                let like = (&weight.device(), weight.dtype());
+                let zeros = Tensor::zeros([k, missing], like);
+                let weight = Tensor::cat(vec![weight, zeros], 1);
+                (
+                    weight,
+                    Tensor::cat(vec![bias, Tensor::zeros([missing], like)], 0),
+                )
             }
         };
-        Some(Self {
+        let norm = norm.map(|norm| {
+            let beta = norm.beta.as_ref().expect("every normalization has one");
+            raw(Tensor::stack::<2>(vec![norm.gamma.val(), beta.val()], 0))
+        });
+        Self {
             norm,
-            weight: weight.clone(),
-            bias: bias?.clone(),
-        })
+            weight: raw(weight),
+            bias: raw(bias),
+        }
     }
 
-    /// Gives the weight.
-    pub(in crate::render) fn weight(&self) -> &Tensor<2> {
-        &self.weight
+    /// Gives how many columns the output has.
+    pub(super) fn columns(&self) -> usize {
+        self.weight.meta.shape()[1]
     }
 
-    /// Tells whether states are few enough, and of the type of the weights.
-    pub(in crate::render) fn takes(&self, states: &Tensor<3>) -> bool {
-        let [b, t, _] = states.dims();
-        t == 1 && b <= MOST_ROWS && states.dtype() == self.weight.dtype()
-    }
-
-    /// Applies it to states `[b, 1, k]`; gives single precision if `single`.
-    pub(in crate::render) fn forward(&self, x: Tensor<3>, then: Then, single: bool) -> Tensor<3> {
-        let (epilogue, residual) = match then {
-            Then::Nothing => (Epilogue::Plain, None),
-            Then::Added(residual) => (Epilogue::Added, Some(residual)),
-            Then::Geglu => (Epilogue::Geglu, None),
-        };
-        let normed = self.norm.is_some();
-        let x = x.into_dispatch();
+    /// Applies it to states `[rows, k]`; the output says how precise the result is.
+    pub(super) fn launch(&self, x: &CubeTensor, then: Then<'_>, output: &CubeTensor) {
         // Whatever is not looked at.
-        let norm = self.norm.clone();
-        let norm = norm.map_or_else(|| x.clone(), Tensor::into_dispatch);
-        let residual = residual.map_or_else(|| x.clone(), Tensor::into_dispatch);
-        let weight = self.weight.clone().into_dispatch();
-        let bias = self.bias.clone().into_dispatch();
-        let kind = Kind {
-            normed,
-            epilogue,
-            single,
+        let (epilogue, residual) = match then {
+            Then::Nothing => (Epilogue::Plain, x),
+            Then::Added(residual) => (Epilogue::Added, residual),
+            Then::Geglu => (Epilogue::Geglu, x),
         };
-        let output = <Dispatch as RowProduct>::row_product(x, norm, weight, bias, residual, kind);
-        Tensor::from_dispatch(output)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
-    normed: bool,
-    epilogue: Epilogue,
-    single: bool,
-}
-
-impl Kind {
-    fn output(self, x: &Shape, weight: &Shape) -> Shape {
-        let n = match self.epilogue {
-            Epilogue::Geglu => weight[1] / 2,
-            Epilogue::Plain | Epilogue::Added => weight[1],
-        };
-        Shape::new([x[0], 1, n])
-    }
-}
-
-#[backend_extension(Cube, Fusion)]
-pub(super) trait RowProduct: Backend {
-    #[fusion(dtype = if kind.single { DType::F32 } else { x }, shape = kind.output(x, weight))]
-    fn row_product(
-        x: FloatTensor<Self>,
-        norm: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        residual: FloatTensor<Self>,
-        kind: Kind,
-    ) -> FloatTensor<Self>;
-}
-
-impl RowProduct for CubeBackend {
-    fn row_product(
-        x: CubeTensor,
-        norm: CubeTensor,
-        weight: CubeTensor,
-        bias: CubeTensor,
-        residual: CubeTensor,
-        kind: Kind,
-    ) -> CubeTensor {
-        let [x, norm, weight, bias, residual] = [x, norm, weight, bias, residual].map(contiguous);
-        let (x_shape, w_shape) = (x.meta.shape().clone(), weight.meta.shape().clone());
-        let (rows, k, n) = (x_shape[0], w_shape[0], w_shape[1]);
-        assert!(rows <= MOST_ROWS && n % WIDTH == 0, "{rows} rows of {n}");
-        let shape = kind.output(&x_shape, &w_shape);
-        let dtype = if kind.single { DType::F32 } else { x.dtype };
-        let output = empty(&x, shape.clone(), dtype);
-        let (states, results) = (element(x.dtype), element(dtype));
+        let norm = self.norm.as_ref().unwrap_or(x);
+        let (all_rows, k, n) = (x.meta.shape()[0], x.meta.shape()[1], self.columns());
+        let groups = all_rows.div_ceil(MOST_ROWS);
+        let columns = output.meta.shape()[1].div_ceil(COLUMNS);
         product_kernel::launch(
-            &output.client.clone(),
-            CubeCount::Static(shape[2].div_ceil(COLUMNS) as u32, 1, 1),
+            &output.client,
+            CubeCount::Static(columns as u32, groups as u32, 1),
             CubeDim::new_1d(UNITS as u32),
             WIDTH,
-            x.into_buffer_arg(),
-            norm.into_buffer_arg(),
-            weight.into_buffer_arg(),
-            bias.into_buffer_arg(),
-            residual.into_buffer_arg(),
+            x.clone().into_buffer_arg(),
+            norm.clone().into_buffer_arg(),
+            self.weight.clone().into_buffer_arg(),
+            self.bias.clone().into_buffer_arg(),
+            residual.clone().into_buffer_arg(),
             output.clone().into_buffer_arg(),
             k as u32,
             n as u32,
-            rows,
-            kind.normed,
-            kind.epilogue,
-            states,
-            results,
+            all_rows as u32,
+            all_rows.div_ceil(groups),
+            self.norm.is_some(),
+            epilogue,
+            element(x.dtype),
+            element(output.dtype),
         );
-        output
     }
 }

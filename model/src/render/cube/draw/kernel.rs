@@ -1,5 +1,6 @@
-//! The rank of a token, found by its value: a cube for each row.
+//! The rank of a token, found by its value: a cube for each picture.
 
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use crate::render::cube::gather::{larger, largest_of_all, sum_of_all};
@@ -14,11 +15,14 @@ const LOWEST: f32 = -87.0;
 /// What is left of the probability of a code that label smoothing alone explains.
 const LEAST_PROBABILITY: f32 = crate::render::sampling::LEAST_PROBABILITY as f32;
 
-/// Where the logits of a row lie, and what makes a height of one.
+/// Where the logits of a picture lie, and what makes a height of one.
 #[derive(CubeType, Clone, Copy)]
 struct Row {
     start: usize,
     v: usize,
+    /// Where those lie that were told what is not wanted, and how far the others go away from them.
+    negative: usize,
+    scale: f32,
     /// The highest logit, and the sum of weights relative to it.
     top: f32,
     sum: f32,
@@ -28,11 +32,35 @@ struct Row {
     temperature: f32,
 }
 
-/// Gives how far a logit lies below the highest, as it is drawn from: 0 to [`LOWEST`].
+/// What is done to logits; a constant of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Done {
+    pub(super) guided: bool,
+    pub(super) smoothed: bool,
+}
+
+/// Gives a logit, with guidance away from another one.
 #[cube]
-fn height(logit: f32, row: &Row, #[comptime] smoothed: bool) -> f32 {
+fn guided(logits: &[f32], at: usize, negative: usize, scale: f32, #[comptime] done: Done) -> f32 {
+    let mut logit = logits[at];
+    if comptime!(done.guided) {
+        logit = logits[negative] + (logit - logits[negative]) * scale;
+    }
+    logit
+}
+
+/// Gives how far the logit of a code lies below the highest, as it is drawn from: 0 to [`LOWEST`].
+#[cube]
+fn height(logits: &[f32], row: &Row, code: usize, #[comptime] done: Done) -> f32 {
+    let logit = guided(
+        logits,
+        row.start + code,
+        row.negative + code,
+        row.scale,
+        done,
+    );
     let mut below = logit - row.top;
-    if comptime!(smoothed) {
+    if comptime!(done.smoothed) {
         let rest = larger(below.exp() / row.sum - row.floor, LEAST_PROBABILITY);
         below = rest.ln() - row.highest;
     }
@@ -49,7 +77,7 @@ fn threshold(
     least: f32,
     numbers: &mut Shared<[f32]>,
     #[comptime] weighed: bool,
-    #[comptime] smoothed: bool,
+    #[comptime] done: Done,
 ) -> f32 {
     let unit = UNIT_POS as usize;
     // What changes must begin as a number that is written out, or the compiler takes it for a constant.
@@ -66,7 +94,7 @@ fn threshold(
             above[part] = 0.0f32;
         }
         for code in range_stepped(unit, row.v, UNITS) {
-            let height = height(logits[row.start + code], row, smoothed);
+            let height = height(logits, row, code, done);
             if height > least {
                 let mut weight = 1.0f32;
                 if comptime!(weighed) {
@@ -93,42 +121,65 @@ fn threshold(
 }
 
 #[cube(launch)]
-pub(super) fn draw_kernel(
+pub(super) fn draw_kernel<F: Float>(
     logits: &[f32],
     uniforms: &[f32],
-    output: &mut [i32],
+    given: &[i32],
+    codes: &[f32],
+    places: &[f32],
+    chosen: &mut [i32],
+    tokens: &mut [u32],
+    states: &mut [F],
     v: u32,
+    stride: u32,
+    m: u32,
+    d: u32,
+    pictures: u32,
+    scale: f32,
     top_k: f32,
     top_p: f32,
     temperature: f32,
     floor: f32,
+    #[comptime] done: Done,
     #[comptime] ranked: bool,
     #[comptime] nucleus: bool,
-    #[comptime] smoothed: bool,
+    #[define(F)] _precision: ElemType,
 ) {
     let unit = UNIT_POS as usize;
-    let (start, v) = (CUBE_POS * v as usize, v as usize);
+    let (v, stride, m, d) = (v as usize, stride as usize, m as usize, d as usize);
     let mut numbers = Shared::<[f32]>::new_slice(UNITS);
+    let mut found_code = Shared::<[u32]>::new_slice(1usize);
+
+    let (picture, pictures) = (CUBE_POS, pictures as usize);
+    let copies = comptime!(if done.guided { 2usize } else { 1usize });
+    let own_row = picture / pictures * pictures * copies + picture % pictures;
+    let negative_row = own_row + pictures * (copies - 1);
+    let token = tokens[own_row] as usize;
+    let (start, negative) = (own_row * stride, negative_row * stride);
 
     let mut own = BENEATH.runtime();
     for code in range_stepped(unit, v, UNITS) {
-        own = larger(own, logits[start + code]);
+        let logit = guided(logits, start + code, negative + code, scale, done);
+        own = larger(own, logit);
     }
     let top = largest_of_all(&mut numbers, own);
     let mut own = 0.0f32;
-    if comptime!(smoothed) {
+    if comptime!(done.smoothed) {
         for code in range_stepped(unit, v, UNITS) {
-            own += (logits[start + code] - top).exp();
+            let logit = guided(logits, start + code, negative + code, scale, done);
+            own += (logit - top).exp();
         }
     }
     let sum = sum_of_all(&mut numbers, own);
     let mut highest = 0.0f32;
-    if comptime!(smoothed) {
+    if comptime!(done.smoothed) {
         highest = larger(1.0f32 / sum - floor, LEAST_PROBABILITY).ln();
     }
     let row = Row {
         start,
         v,
+        negative,
+        scale,
         top,
         sum,
         floor,
@@ -140,16 +191,16 @@ pub(super) fn draw_kernel(
     let mut least = LOWEST.runtime();
     if comptime!(ranked) {
         let target = top_k - 0.5f32;
-        least = threshold(logits, &row, target, least, &mut numbers, false, smoothed);
+        least = threshold(logits, &row, target, least, &mut numbers, false, done);
     }
-    let mut whole = weight_above(logits, &row, least, &mut numbers, smoothed);
+    let mut whole = weight_above(logits, &row, least, &mut numbers, done);
     if comptime!(nucleus) {
         let target = whole * top_p;
-        least = threshold(logits, &row, target, least, &mut numbers, true, smoothed);
-        whole = weight_above(logits, &row, least, &mut numbers, smoothed);
+        least = threshold(logits, &row, target, least, &mut numbers, true, done);
+        whole = weight_above(logits, &row, least, &mut numbers, done);
     }
-    let target = whole * uniforms[CUBE_POS];
-    let found = threshold(logits, &row, target, least, &mut numbers, true, smoothed);
+    let target = whole * uniforms[picture * m + token];
+    let found = threshold(logits, &row, target, least, &mut numbers, true, done);
     // Rounding may put the target beyond all of them; what was cut off is not drawn even then.
     let found = larger(found, least);
 
@@ -157,13 +208,13 @@ pub(super) fn draw_kernel(
     // of them have the same weight.
     let mut own = 1.0f32;
     for code in range_stepped(unit, v, UNITS) {
-        let height = height(logits[start + code], &row, smoothed);
+        let height = height(logits, &row, code, done);
         if height > found {
             own = -larger(-own, -height);
         }
     }
     let lowest = -largest_of_all(&mut numbers, -own);
-    let higher = weight_above(logits, &row, lowest, &mut numbers, smoothed);
+    let higher = weight_above(logits, &row, lowest, &mut numbers, done);
     let rank = larger(((target - higher) / lowest.exp()).floor(), 0.0f32);
 
     // In the order of codes, every thread looks through a stretch.
@@ -172,7 +223,7 @@ pub(super) fn draw_kernel(
     let to = select(from + stretch < v, from + stretch, v);
     let mut own = 0.0f32;
     for code in from..to {
-        if height(logits[start + code], &row, smoothed) == lowest {
+        if height(logits, &row, code, done) == lowest {
             own += 1.0f32;
         }
     }
@@ -188,15 +239,42 @@ pub(super) fn draw_kernel(
         all += numbers[other];
     }
     let rank = select(rank < all - 1.0f32, rank, all - 1.0f32);
+    if unit == 0 {
+        found_code[0] = 0;
+    }
+    sync_cube();
     if rank >= before && rank < before + own {
         let mut at = before;
         for code in from..to {
-            if height(logits[start + code], &row, smoothed) == lowest {
+            if height(logits, &row, code, done) == lowest {
                 if at == rank {
-                    output[CUBE_POS] = code as i32;
+                    found_code[0] = code as u32;
                 }
                 at += 1.0f32;
             }
+        }
+    }
+    sync_cube();
+
+    // What is given stays, and becomes the next state as well.
+    let mut code = found_code[0] as i32;
+    let wanted = given[picture * m + token];
+    if wanted >= 0 {
+        code = wanted;
+    }
+    let (from, to) = (code as usize * d, (own_row * m + token) * d);
+    for at in range_stepped(unit, d, UNITS) {
+        let state = F::cast_from(codes[from + at] + places[to + at]);
+        states[own_row * d + at] = state;
+        if comptime!(done.guided) {
+            states[negative_row * d + at] = state;
+        }
+    }
+    if unit == 0 {
+        chosen[picture * m + token] = code;
+        tokens[own_row] = (token + 1) as u32;
+        if comptime!(done.guided) {
+            tokens[negative_row] = (token + 1) as u32;
         }
     }
 }
@@ -208,11 +286,11 @@ fn weight_above(
     row: &Row,
     least: f32,
     numbers: &mut Shared<[f32]>,
-    #[comptime] smoothed: bool,
+    #[comptime] done: Done,
 ) -> f32 {
     let mut own = 0.0f32;
     for code in range_stepped(UNIT_POS as usize, row.v, UNITS) {
-        let height = height(logits[row.start + code], row, smoothed);
+        let height = height(logits, row, code, done);
         if height > least {
             own += height.exp();
         }

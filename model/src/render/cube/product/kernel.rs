@@ -1,4 +1,4 @@
-//! The sums of a linear layer for a few rows: a cube for each stretch of columns.
+//! The sums of a linear layer for a few rows: a cube for each stretch of columns and group of rows.
 
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -39,6 +39,7 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
     output: &mut [O],
     k: u32,
     n_columns: u32,
+    all_rows: u32,
     #[comptime] rows: usize,
     #[comptime] normed: bool,
     #[comptime] epilogue: Epilogue,
@@ -48,6 +49,13 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
     let (k, n) = (k as usize, n_columns as usize);
     let unit = UNIT_POS as usize;
     let (lane, slice) = (unit % LANES, unit / LANES);
+    // Where the last group has fewer rows, its last one is worked out more than once.
+    let mut start = Array::<usize>::new(rows);
+    #[unroll]
+    for row in 0..rows {
+        let (at, end) = (CUBE_POS_Y as usize * rows + row, all_rows as usize - 1);
+        start[row] = select(at < end, at, end);
+    }
     let mut numbers = Shared::<[f32]>::new_slice(UNITS);
     let mut means = Array::<f32>::new(rows);
     let mut scales = Array::<f32>::new(rows);
@@ -56,12 +64,12 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
         for row in 0..rows {
             let mut sum = 0.0f32;
             for at in range_stepped(unit, k, UNITS) {
-                sum += f32::cast_from(x[row * k + at]);
+                sum += f32::cast_from(x[start[row] * k + at]);
             }
             let mean = sum_of_all(&mut numbers, sum) / f32::cast_from(k as u32);
             let mut squares = 0.0f32;
             for at in range_stepped(unit, k, UNITS) {
-                let apart = f32::cast_from(x[row * k + at]) - mean;
+                let apart = f32::cast_from(x[start[row] * k + at]) - mean;
                 squares += apart * apart;
             }
             let variance = sum_of_all(&mut numbers, squares) / f32::cast_from(k as u32);
@@ -73,7 +81,7 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
         Epilogue::Geglu => n / 2,
         _ => n,
     };
-    let first = CUBE_POS * COLUMNS;
+    let first = CUBE_POS_X as usize * COLUMNS;
     let column = first + lane * WIDTH;
     let mut sums = Array::<Vector<f32, N>>::new(rows);
     let mut gates = Array::<Vector<f32, N>>::new(rows);
@@ -88,7 +96,7 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
             let weights = Vector::<f32, N>::cast_from(weight[here]);
             #[unroll]
             for row in 0..rows {
-                let mut state = f32::cast_from(x[row * k + at]);
+                let mut state = f32::cast_from(x[start[row] * k + at]);
                 if comptime!(normed) {
                     state = (state - means[row]) * scales[row] * norm[at] + norm[k + at];
                     // As precise as states are.
@@ -122,9 +130,9 @@ pub(super) fn product_kernel<F: Float, O: Float, N: Size>(
             }
             if comptime!(epilogue == Epilogue::Added) {
                 result = f32::cast_from(F::cast_from(result));
-                result += f32::cast_from(residual[row * n + at]);
+                result += f32::cast_from(residual[start[row] * n + at]);
             }
-            output[row * outputs + at] = O::cast_from(result);
+            output[start[row] * outputs + at] = O::cast_from(result);
         }
     }
 }
