@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nuwa_data::pending::PendingFile;
@@ -64,15 +65,21 @@ pub fn copy_network(from: &Path, to: &Path) -> anyhow::Result<()> {
     copied.with_context(|| format!("copy {} to {}", from.display(), to.display()))
 }
 
-/// Gives a flag that the first interruption (SIGINT, SIGTERM) sets; the second one does not wait and
-/// ends the process.
+/// How long after the first interruption another one is the same: `timeout` and batch systems signal a
+/// process and then its group, so that it hears of one wish twice.
+const SAME: Duration = Duration::from_secs(1);
+
+/// Gives a flag that the first interruption (SIGINT, SIGTERM) sets; another one, later than a second, does
+/// not wait and ends the process.
 ///
 /// A second program in one process keeps the first handler; its own flag is then never set.
 pub fn stop_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = stop.clone();
+    let mut first: Option<Instant> = None;
     let _ = ctrlc::set_handler(move || {
-        if on_signal.swap(true, Ordering::Relaxed) {
+        on_signal.store(true, Ordering::Relaxed);
+        if first.get_or_insert_with(Instant::now).elapsed() > SAME {
             std::process::exit(130);
         }
     });

@@ -144,10 +144,13 @@ fn an_interrupt_ends_with_usable_weights() {
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_millis(500));
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(sent.expect("kill is there").success());
+    // As `timeout` does it: to the process, and at once to its group.
+    for _ in 0..2 {
+        let sent = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill is there").success());
+    }
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let report = std::fs::read_to_string(place.path("run/report.json")).expect("a report");
     assert!(report.contains("\"stopped\": true"), "{report}");
