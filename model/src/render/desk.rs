@@ -32,33 +32,22 @@ impl Buffer {
     fn pairs(&self) -> &KeyValues {
         self.pairs.as_ref().expect("put back by every call")
     }
+
+    /// Gives what lies in it, for kernels that write there themselves.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) fn into_pairs(self) -> KeyValues {
+        self.pairs.expect("put back by every call")
+    }
 }
 
 /// A wave that is being written.
 pub(super) struct Desk {
-    buffers: Vec<Buffer>,
+    pub(super) buffers: Vec<Buffer>,
     /// What hides places that are not there, or not written yet: for all layers, or one for each.
-    biases: Vec<Tensor<4>>,
-    texts: Vec<Option<KeyValues>>,
+    pub(super) biases: Vec<Tensor<4>>,
+    pub(super) texts: Vec<Option<KeyValues>>,
     /// Where BOS goes.
-    own: usize,
-}
-
-impl Desk {
-    /// Gives where BOS goes, pairs, biases and texts.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(super) fn apart(
-        self,
-    ) -> (
-        usize,
-        Vec<KeyValues>,
-        Vec<Tensor<4>>,
-        Vec<Option<KeyValues>>,
-    ) {
-        let pairs = |buffer: Buffer| buffer.pairs.expect("put back by every call");
-        let buffers = self.buffers.into_iter().map(pairs).collect();
-        (self.own, buffers, self.biases, self.texts)
-    }
+    pub(super) own: usize,
 }
 
 impl Session {

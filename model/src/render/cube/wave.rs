@@ -10,6 +10,7 @@ use super::token_loop::TokenLoop;
 use super::{empty, raw, raw_ids};
 use crate::render::ar::rows_to_draw;
 use crate::render::attention::KeyValues;
+use crate::render::desk::{Buffer, Desk};
 use crate::render::job::PatchJob;
 use crate::render::sampling::{Draw, Sampler, Uniforms};
 use crate::render::session::Session;
@@ -82,13 +83,19 @@ impl Session {
     ) -> Wave {
         let (rows, m) = (jobs.len() * self.batch, self.config.tokens_per_patch());
         let d = self.config.d_model;
-        let (own, laid, biases, texts) = self.lay_out(jobs).apart();
-        let layer = |(l, (pairs, text)): (usize, (KeyValues, Option<KeyValues>))| WaveLayer {
-            pairs: Pairs::of(pairs),
+        let Desk {
+            buffers,
+            biases,
+            texts,
+            own,
+        } = self.lay_out(jobs);
+        let layer = |(l, (buffer, text)): (usize, (Buffer, Option<KeyValues>))| WaveLayer {
+            pairs: Pairs::of(buffer.into_pairs()),
             text: text.map(Pairs::of),
             bias: l % biases.len(),
         };
-        let layers = laid.into_iter().zip(texts).enumerate().map(layer).collect();
+        let layers = buffers.into_iter().zip(texts).enumerate();
+        let layers = layers.map(layer).collect();
         let z = self.renderer.precision.of(self.wave_begin(jobs));
         let z = raw(z.reshape([rows, d]));
         let room = |n| empty(&z, [rows, n], z.dtype);
