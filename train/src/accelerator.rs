@@ -5,7 +5,8 @@ use nuwa_model::render::Precision;
 
 /// Accelerators by memory and peak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accelerator {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Accelerator {
     #[value(name = "rtx4090")]
     Rtx4090,
     #[value(name = "a100-40g")]
@@ -20,7 +21,7 @@ pub(crate) enum Accelerator {
 
 impl Accelerator {
     /// Finds one in the description of a device.
-    pub(crate) fn of_description(text: &str) -> Option<Self> {
+    pub fn of_description(text: &str) -> Option<Self> {
         let named = [
             ("RTX 4090", Self::Rtx4090),
             ("A100", Self::A100Of80),
@@ -39,6 +40,11 @@ impl Accelerator {
         self.data().0
     }
 
+    /// Gives how many bytes a second its memory is read with.
+    pub fn bandwidth(self) -> f64 {
+        self.data().2
+    }
+
     /// Gives its operations a second, of dense matrix products in a precision; f32 are taken as TF32.
     pub(crate) fn peak(self, precision: Precision) -> f64 {
         match precision {
@@ -47,16 +53,16 @@ impl Accelerator {
         }
     }
 
-    /// Bytes, and operations a second of dense matrix products of TF32, as NVIDIA states them. Of bf16
-    /// they are twice as many on each.
-    fn data(self) -> (f64, f64) {
+    /// Bytes, operations a second of dense matrix products of TF32, and bytes a second, as NVIDIA states
+    /// them (of A100 and H100 the SXM kind). Of bf16 operations are twice as many on each.
+    fn data(self) -> (f64, f64, f64) {
         const GIB: f64 = (1_u64 << 30) as f64;
         match self {
-            Self::Rtx4090 => (24.0 * GIB, 82.6e12),
-            Self::A100Of40 => (40.0 * GIB, 156e12),
-            Self::A100Of80 => (80.0 * GIB, 156e12),
-            Self::H100 => (80.0 * GIB, 494e12),
-            Self::H200 => (141.0 * GIB, 494e12),
+            Self::Rtx4090 => (24.0 * GIB, 82.6e12, 1.008e12),
+            Self::A100Of40 => (40.0 * GIB, 156e12, 1.555e12),
+            Self::A100Of80 => (80.0 * GIB, 156e12, 2.039e12),
+            Self::H100 => (80.0 * GIB, 494e12, 3.35e12),
+            Self::H200 => (141.0 * GIB, 494e12, 4.8e12),
         }
     }
 }
@@ -80,5 +86,6 @@ mod tests {
             assert_eq!(of(text), expected, "{text}");
         }
         assert_eq!(Accelerator::H200.peak(Precision::Bf16), 988e12);
+        assert_eq!(Accelerator::H200.bandwidth(), 4.8e12);
     }
 }

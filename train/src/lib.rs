@@ -1,7 +1,7 @@
 //! Training: stage one (the VQGAN), stage two (the renderer, by render-and-optimize), and the
 //! `nuwa-train` program. The only room with optimizers, schedules and adversaries.
 
-mod accelerator;
+pub mod accelerator;
 pub mod adam;
 pub mod checkpoints;
 mod cli;

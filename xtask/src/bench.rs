@@ -151,14 +151,20 @@ fn peer_arguments(line: &Measurement, device: &str) -> Result<Vec<OsString>> {
 }
 
 /// The table, with the peer's columns where there is any. The ratio is ours over the peer's:
-/// below 1 we are faster.
+/// below 1 we are faster. Of GPUs it says how many kernels a token is, and how near it comes to what
+/// memory allows.
 fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
     let with_peer = peers.iter().any(Option::is_some);
+    let on_gpu = ours.iter().any(|line| line.number("kernels").is_some());
     let mut text = String::from("| task | config | batch | seconds | per second | MiB |");
     let mut rule = String::from("| --- | --- | ---: | ---: | ---: | ---: |");
     if with_peer {
         text.push_str(" peer seconds | ratio | peer MiB | ratio |");
         rule.push_str(" ---: | ---: | ---: | ---: |");
+    }
+    if on_gpu {
+        text.push_str(" kernels | of the limit |");
+        rule.push_str(" ---: | ---: |");
     }
     text = format!("{text}\n{rule}\n");
     for (line, peer) in ours.iter().zip(peers) {
@@ -187,6 +193,12 @@ fn table(ours: &[Measurement], peers: &[Option<Measurement>]) -> String {
         if with_peer {
             beside(Some(seconds), theirs("seconds"), 4);
             beside(line.number("peak_mib"), theirs("peak_mib"), 0);
+        }
+        if on_gpu {
+            let share = line.number("of_limit");
+            let share = share.map(|share| format!("{:.0} %", 100.0 * share));
+            let share = share.unwrap_or_default();
+            let _ = write!(text, " {} | {share} |", word("kernels"));
         }
         text.push('\n');
     }
@@ -269,5 +281,15 @@ mod tests {
             both.contains("| vqgan_decode | f16 |  | 1.5000 |  |  | | | | |\n"),
             "{both}"
         );
+        let gpu = OUTPUT.replace(
+            "\"seconds\":0.03",
+            "\"seconds\":0.03,\"kernels\":22,\"of_limit\":0.418",
+        );
+        let gpu = table(&measurements(&gpu), &[None, None]);
+        assert!(
+            gpu.contains("| 2133.3 tokens | 300 | 22 | 42 % |\n"),
+            "{gpu}"
+        );
+        assert!(gpu.contains("| 1.5000 |  |  |  |  |\n"), "{gpu}");
     }
 }

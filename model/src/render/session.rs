@@ -166,6 +166,14 @@ impl Session {
         None
     }
 
+    /// Gives how many kernels write a token of every row, where they are our own.
+    pub fn kernels_of_a_token(&self) -> Option<usize> {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        return Some(self.tokens_there.as_ref()?.n_kernels());
+        #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+        None
+    }
+
     /// Gives the cache of no patch: zeros, where one is missing that nothing depends on.
     pub fn blank(&self) -> PatchMemory {
         let (heads, m) = (self.config.n_heads(), self.config.tokens_per_patch());

@@ -3,13 +3,16 @@
 //! `vqgan_train_step`; and of what only we have: `pnar_decode`, `nar_decode`, and `scroll`, a picture
 //! from the command line to its file. Timed by divan, the device synced inside the timed region; with
 //! `--json` every task in a process of its own, for its memory, and one line each on standard output;
-//! with `--device` another device than the CPU, and on CUDA the larger renderers, too, in bf16.
+//! with `--device` another device than the CPU, and on CUDA the larger renderers, too, in bf16. On GPUs
+//! AR comes with how many kernels a token is, and, where the card is known, with the share of what its
+//! memory allows.
 
+mod limit;
 mod rows;
 
 use std::ops::ControlFlow;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use burn::train::Learner;
@@ -41,6 +44,13 @@ const SCROLL_PX: [usize; 2] = [2048, 256];
 const SCROLL: &str = "--scroll";
 /// Begins the line that tells how much memory a measuring process held.
 const PEAK: &str = "peak bytes: ";
+/// Begins the lines that tell what measured, and how many kernels a token was.
+const MEASURED_ON: &str = "measured on: ";
+const KERNELS: &str = "kernels of a token: ";
+/// Words of a text.
+const TEXT: usize = 77;
+/// Kernels of a token, once one was written.
+static OF_A_TOKEN: OnceLock<usize> = OnceLock::new();
 /// Names the device to the measuring process.
 const DEVICE: &str = "NUWA_BENCH_DEVICE";
 
@@ -55,7 +65,7 @@ fn main() {
     if after("--json").is_none() {
         // As the programs run.
         rayon::scope(|_| divan::main());
-        say_peak();
+        say_what_was_measured();
         return;
     }
     let device = after("--device")
@@ -64,9 +74,13 @@ fn main() {
     rows::print(device);
 }
 
-/// Says how much memory this process has held.
+/// Says how much memory this process has held, and what the numbers are of.
 #[expect(clippy::print_stdout, reason = "the measurements are the result")]
-fn say_peak() {
+fn say_what_was_measured() {
+    println!("{MEASURED_ON}{}", device::description(&device()));
+    if let Some(kernels) = OF_A_TOKEN.get() {
+        println!("{KERNELS}{kernels}");
+    }
     if let Some(bytes) = device::peak_resident_bytes() {
         println!("{PEAK}{bytes}");
     }
@@ -104,7 +118,7 @@ fn precision(size: Size) -> Precision {
 /// Gives states of texts for so many pictures, where the renderer is told something.
 fn text(config: &RendererConfig, batch: usize, device: &Device) -> Option<Tensor<3>> {
     let normal = Distribution::Normal(0.0, 1.0);
-    let states = |d_text| Tensor::random([batch, 77, d_text], normal, device);
+    let states = |d_text| Tensor::random([batch, TEXT, d_text], normal, device);
     config.d_text.map(states)
 }
 
@@ -159,6 +173,9 @@ fn decode(bencher: Bencher, size: Size, decoding: Decoding, batch: usize) {
     let renderer = materialize(config.init(&device)).computing_in(precision(size));
     let prompt = text(&config, batch, &device).map(Prompt::Same);
     let session = Session::new(&renderer, &config, prompt, None, batch);
+    if let Some(kernels) = session.kernels_of_a_token() {
+        OF_A_TOKEN.get_or_init(|| kernels);
+    }
     let route = route();
     let schedule = Schedule::serial(&route);
     let seeds = (0..batch as u64).collect();
@@ -196,6 +213,46 @@ fn ar_decode_base(bencher: Bencher) {
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn ar_decode_large(bencher: Bencher) {
     decode(bencher, Size::Large, Decoding::Ar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_base_8(bencher: Bencher) {
+    decode(bencher, Size::Base, Decoding::Ar, 8);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_base_64(bencher: Bencher) {
+    decode(bencher, Size::Base, Decoding::Ar, 64);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn pnar_decode_base(bencher: Bencher) {
+    decode(bencher, Size::Base, Decoding::Pnar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn nar_decode_base(bencher: Bencher) {
+    decode(bencher, Size::Base, Decoding::Nar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_large_8(bencher: Bencher) {
+    decode(bencher, Size::Large, Decoding::Ar, 8);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn ar_decode_large_64(bencher: Bencher) {
+    decode(bencher, Size::Large, Decoding::Ar, 64);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn pnar_decode_large(bencher: Bencher) {
+    decode(bencher, Size::Large, Decoding::Pnar, 1);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn nar_decode_large(bencher: Bencher) {
+    decode(bencher, Size::Large, Decoding::Nar, 1);
 }
 
 #[divan::bench(sample_count = 7, sample_size = 1)]

@@ -48,6 +48,12 @@ impl TokenLoop {
         self.refusal.replace(Some(reason));
     }
 
+    /// Gives how many kernels [`step`](Self::step) launches.
+    pub(in crate::render) fn n_kernels(&self) -> usize {
+        let of = |layer: &TokenLayer<Linear>| if layer.cross.is_some() { 8 } else { 5 };
+        self.layers.iter().map(of).sum::<usize>() + 2
+    }
+
     /// Gives how many columns logits have.
     pub(super) fn columns(&self) -> usize {
         self.head.columns()
