@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::HEAD_WIDTH;
 use super::adc::TokenGrid;
@@ -292,15 +292,5 @@ impl Session {
             self.head.clone(),
             Some(bias),
         ))
-    }
-
-    /// Gives zeros as states are.
-    pub(super) fn zeros<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
-        self.renderer.precision.zeros(shape, &self.device)
-    }
-
-    pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {
-        let data = TensorData::new(tokens.to_vec(), [tokens.len() / m, m]);
-        Tensor::from_data(data, &self.device)
     }
 }

@@ -166,6 +166,16 @@ impl Session {
     fn part<const D: usize>(&self, x: &Tensor<D>, g: usize) -> Tensor<D> {
         owned(x.clone().narrow(0, g * self.batch, self.batch))
     }
+
+    /// Gives zeros as states are.
+    pub(super) fn zeros<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
+        self.renderer.precision.zeros(shape, &self.device)
+    }
+
+    pub(super) fn token_tensor(&self, tokens: &[i32], m: usize) -> Tensor<2, Int> {
+        let data = TensorData::new(tokens.to_vec(), [tokens.len() / m, m]);
+        Tensor::from_data(data, &self.device)
+    }
 }
 
 /// Copies a view to memory of its own, laid out by its shape.
