@@ -1,6 +1,14 @@
 //! The command line of `nuwa-infer`: arguments, checks, progress, exit codes. Nothing below sees
 //! clap.
 
+/// Prints a line of a result. A reader that has gone, such as `head`, is no mistake, and no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
 mod args;
 mod captions;
 mod events;

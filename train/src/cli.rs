@@ -127,7 +127,6 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     let defaults = OneShotConfig {
         seed: args.seed,
@@ -198,7 +197,7 @@ fn one_shot(args: OneShotArgs) -> anyhow::Result<()> {
     let outcome =
         one_shot::run(&job, start, watch).with_context(|| format!("run {}", args.out.display()))?;
     screen.close();
-    println!("{}", summary(&outcome, &args.out));
+    say!("{}", summary(&outcome, &args.out));
     if let Some(error) = unwritten {
         return Err(error.context("the weights are whole, the log is not"));
     }

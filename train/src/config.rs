@@ -31,15 +31,14 @@ pub(crate) struct ConfigArgs {
     precision: Precision,
 }
 
-#[expect(clippy::print_stdout, reason = "the config is the result")]
 pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let mut recipe = args.preset.recipe(args.size);
     if let Some(batch) = args.batch {
         recipe.batch = batch as usize;
     }
-    println!("{}", serde_json::to_string_pretty(&recipe)?);
+    say!("{}", serde_json::to_string_pretty(&recipe)?);
     let (preset, size, n) = (args.preset, args.size, recipe.renderer.n_params());
-    println!("{preset} {size}: {n} parameters ({:.1} M)", n as f64 / 1e6);
+    say!("{preset} {size}: {n} parameters ({:.1} M)", n as f64 / 1e6);
     let Some(device) = args.device else {
         return Ok(());
     };
@@ -51,7 +50,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         Precision::Bf16 => "bf16",
     };
     let cost = Cost::of(&recipe.renderer, recipe.grid, args.precision);
-    println!("{}", about(&recipe, &cost, args.precision));
+    say!("{}", about(&recipe, &cost, args.precision));
     let usable = USABLE * memory;
     let Some(part) = cost.most_at_a_time(recipe.batch, usable) else {
         let needed = bytes(cost.bytes(recipe.batch, 1));
@@ -70,10 +69,10 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         true => format!("with --set stage_two.part={part}, that many records at a time"),
         false => "with all records of a batch at a time".into(),
     };
-    println!("{name}: {needed} of {} {how}", bytes(memory));
+    say!("{name}: {needed} of {} {how}", bytes(memory));
     let seconds = cost.flops * recipe.batch as f64 / (REACHED * peak);
     let days = seconds * updates(&recipe) as f64 / 86_400.0;
-    println!(
+    say!(
         "{name}: {seconds:.2} s an update and {days:.0} days in all, at {:.0} % of {:.0} TFLOP/s ({unit})",
         100.0 * REACHED,
         peak / 1e12

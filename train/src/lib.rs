@@ -1,6 +1,14 @@
 //! Training: stage one (the VQGAN), stage two (the renderer, by render-and-optimize), and the
 //! `nuwa-train` program. The only room with optimizers, schedules and adversaries.
 
+/// Prints a line of a result. A reader that has gone, such as `head`, is no mistake, and no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
 pub mod accelerator;
 pub mod adam;
 pub mod checkpoints;

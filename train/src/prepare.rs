@@ -107,7 +107,6 @@ fn lhqv(args: LhqvArgs) -> anyhow::Result<()> {
 }
 
 /// Runs a preparation with a progress bar and an ear for interrupts, and prints what came of it.
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 fn finish(
     args: &OutArgs,
     prepare: impl FnOnce(Watch<'_>) -> Result<Outcome, DataError>,
@@ -127,7 +126,7 @@ fn finish(
         stop: &stop,
     })?;
     bar.finish_and_clear();
-    println!("{}", summary(&outcome, &args.out));
+    say!("{}", summary(&outcome, &args.out));
     Ok(())
 }
 

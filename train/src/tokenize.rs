@@ -42,7 +42,6 @@ type Loaded = (usize, Result<Vec<Picture>, DataError>);
 /// # Errors
 /// When the arguments do not fit each other or the store that is there, the VQGAN or the list of
 /// pictures cannot be read, no picture can be used, the disk refuses, or it was interrupted.
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 pub fn run(args: TokenizeArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let vqgan = network_folder(&args.vqgan, "vqgan");
@@ -77,7 +76,7 @@ pub fn run(args: TokenizeArgs) -> anyhow::Result<()> {
         );
     }
     let summary = summary(&args.out, &spec.fingerprint, config.n_codes)?;
-    println!(
+    say!(
         "{summary}, {skipped} left out, {:.1} s ({:.1} s waiting for files)",
         start.elapsed().as_secs_f64(),
         waited.as_secs_f64()

@@ -154,7 +154,6 @@ fn decode(run: &ModelRun, painting: &Painting) -> anyhow::Result<Vec<Picture>> {
     (0..layout.frames).map(frame).collect()
 }
 
-#[expect(clippy::print_stdout, reason = "the measurement is the result")]
 fn report(attribute: &'static str, right: usize, of: usize, values: usize, json: bool) {
     match json {
         true => events::say(&Event::Attribute {
@@ -163,7 +162,7 @@ fn report(attribute: &'static str, right: usize, of: usize, values: usize, json:
             of,
             values,
         }),
-        false => println!(
+        false => say!(
             "{attribute}: {right} of {of} as the caption says, by chance one of {values} ({:.0})",
             of as f64 / values as f64
         ),

@@ -117,7 +117,6 @@ fn plan_edit(run: &ModelRun, painting: &Painting, args: &EditArgs) -> anyhow::Re
 }
 
 /// Says how a token file or a picture was made.
-#[expect(clippy::print_stdout, reason = "the answer is the result")]
 pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
     let path = &args.file;
     if !is_token_file(path) {
@@ -126,19 +125,19 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
             text.with_context(|| format!("{} does not say how it was made", path.display()))?;
         match serde_json::from_str::<Header>(&text) {
             Ok(header) => {
-                print!("{}", about(path, &header));
+                say!("{}", about(path, &header).trim_end());
                 if args.quality {
-                    println!("seams       {}", quality::of_picture(path, &header)?);
+                    say!("seams       {}", quality::of_picture(path, &header)?);
                 }
             }
-            Err(_) => println!("{}: {text}", path.display()),
+            Err(_) => say!("{}: {text}", path.display()),
         }
         return Ok(());
     }
     let painting = Painting::open(path)?;
-    print!("{}", about(path, &painting.header));
+    say!("{}", about(path, &painting.header).trim_end());
     let (all, open) = (painting.route.steps().len(), painting.n_open());
-    println!(
+    say!(
         "patches     {} of {all} painted, {} levels, {} caches at most",
         all - open,
         painting.route.n_levels(),
@@ -150,9 +149,9 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         (None, 0) => "complete",
         (None, _) => "not finished",
     };
-    println!("state       {state}");
+    say!("state       {state}");
     if args.quality {
-        println!("seams       {}", quality::of_tokens(args, &painting)?);
+        say!("seams       {}", quality::of_tokens(args, &painting)?);
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use crate::canvas;
 use crate::copy_distance::nearest_patches;
 use crate::task::{Layout, PointPx, SizePx};
 
-#[expect(clippy::print_stdout, reason = "the measurement is the result")]
 pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
     let picture = Picture::read(&args.image)?;
     if let Some(out) = &args.out {
@@ -35,7 +34,7 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
             codes_used,
             codes,
         }),
-        false => println!(
+        false => say!(
             "{}: {psnr_db:.2} dB PSNR, {codes_used} of {codes} codes in use",
             args.image.display()
         ),
@@ -48,7 +47,6 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the measurement is the result")]
 pub(super) fn copy_distance(args: &CopyDistanceArgs) -> anyhow::Result<()> {
     let (painting, source) = (Picture::read(&args.image)?, Picture::read(&args.source)?);
     let mut found = nearest_patches(&painting, &source, args.patch as usize);
@@ -58,7 +56,7 @@ pub(super) fn copy_distance(args: &CopyDistanceArgs) -> anyhow::Result<()> {
         anyhow::bail!("a picture is smaller than one patch of {side} × {side} px");
     };
     let median = found[found.len() / 2].rms;
-    println!(
+    say!(
         "{} patches of {} px: nearest in {}, RMS in steps of 255: median {median:.1}, least {:.1} \
          (at {},{} from {},{}), most {:.1}",
         found.len(),

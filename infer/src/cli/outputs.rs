@@ -91,12 +91,11 @@ impl GivenFile {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the paths are the result")]
 pub(super) fn say_paths(file: Option<&Path>, pixels: &[PathBuf], common: &Common) {
     for path in file.into_iter().chain(pixels.iter().map(PathBuf::as_path)) {
         match common.json {
             true => events::say(&Event::Written { path }),
-            false => println!("{}", path.display()),
+            false => say!("{}", path.display()),
         }
     }
 }

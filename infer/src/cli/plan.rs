@@ -89,18 +89,21 @@ fn outputs(asked: &Asked, plan: &Plan) -> anyhow::Result<Vec<(PathBuf, u64)>> {
     Ok(found)
 }
 
-#[expect(clippy::print_stdout, reason = "the plan is the result")]
 fn print(answer: &Answer, is_cpu: bool) {
     let plan = &answer.plan;
-    println!(
+    say!(
         "size        {} in {} × {} patches of {}",
-        plan.size, plan.grid.w, plan.grid.h, plan.patch
+        plan.size,
+        plan.grid.w,
+        plan.grid.h,
+        plan.patch
     );
-    println!(
+    say!(
         "patches     {} to paint, {} known",
-        plan.n_open, plan.n_known
+        plan.n_open,
+        plan.n_known
     );
-    println!(
+    say!(
         "route       --route {}, {} levels, {} batches with --parallel {}",
         plan.route,
         plan.n_levels,
@@ -111,22 +114,25 @@ fn print(answer: &Answer, is_cpu: bool) {
         PoolKind::KeyValues => "keys and values",
         PoolKind::States => "states",
     };
-    println!(
+    say!(
         "pool        {} caches of {kept} at most, {}; {} caches with --parallel 1",
         plan.peak_pool,
         Bytes(plan.device.pool),
         plan.least_pool
     );
-    println!(
+    say!(
         "windows     {} of {} × {} tokens, {} at once",
-        plan.n_windows, plan.window[1], plan.window[0], plan.n_together
+        plan.n_windows,
+        plan.window[1],
+        plan.window[0],
+        plan.n_together
     );
     print_host(answer, is_cpu);
     let encoding = match plan.n_encoded {
         0 => String::new(),
         _ => format!("encoding {}, ", seconds(answer.encode_s)),
     };
-    println!(
+    say!(
         "time        {encoding}painting {} ({:.0} tokens/s), decoding {}",
         seconds(answer.paint_s),
         answer.tokens_per_s,
@@ -134,12 +140,11 @@ fn print(answer: &Answer, is_cpu: bool) {
     );
 }
 
-#[expect(clippy::print_stdout, reason = "the plan is the result")]
 fn print_host(answer: &Answer, is_cpu: bool) {
     let Plan {
         device, host, disk, ..
     } = &answer.plan;
-    println!(
+    say!(
         "device      {} on {}: weights {}, with pool and batch {}, or windows {}",
         Bytes(device.total()),
         answer.device_name,
@@ -147,7 +152,7 @@ fn print_host(answer: &Answer, is_cpu: bool) {
         Bytes(device.pool + device.wave),
         Bytes(device.windows)
     );
-    println!(
+    say!(
         "host        {}{}: tokens {}, route {}, pixels {}",
         Bytes(host.total()),
         if is_cpu { " more" } else { "" },
@@ -155,13 +160,13 @@ fn print_host(answer: &Answer, is_cpu: bool) {
         Bytes(host.route),
         Bytes(host.bands)
     );
-    println!(
+    say!(
         "disk        {} while decoding, {} of tokens",
         Bytes(disk.spool),
         Bytes(disk.tokens)
     );
     for (path, bytes) in &answer.outputs {
-        println!(
+        say!(
             "            {} at most in {}",
             Bytes(*bytes),
             path.display()

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nuwa_data::Picture;
@@ -33,6 +34,20 @@ pub(super) fn kill(place: &Place, words: &str, path: &Path, times: u64) {
         child.wait().expect("a child");
     }
     assert_eq!(n_killed, times);
+}
+
+/// `info FILE | head` and the like: what reads the results may go before all is said.
+#[test]
+fn a_reader_that_goes_is_no_mistake() {
+    let place = Place::new();
+    place.done(&format!("{TOKENS} --size 64x64 --seed 1"));
+    let mut command = place.command("info @out.nuwa");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*error), (Some(0), ""));
 }
 
 #[test]

@@ -79,7 +79,6 @@ pub struct RenderArgs {
 /// # Errors
 /// When the arguments do not fit each other, the store or the run that is there; when files cannot
 /// be read or written; when a gradient is not finite.
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 pub fn run(args: RenderArgs) -> anyhow::Result<()> {
     if args.tui && !io::stdout().is_terminal() {
         return Err(Misuse("--tui needs a terminal".into()).into());
@@ -124,7 +123,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<()> {
         paint,
     };
     let outcome = super::run::run(job).with_context(|| format!("run {}", args.run.display()))?;
-    println!("{}", summary(&outcome, &config, &args.run));
+    say!("{}", summary(&outcome, &config, &args.run));
     Ok(())
 }
 

@@ -87,7 +87,6 @@ impl LpipsArgs {
 /// # Errors
 /// When the arguments do not fit each other or the run that is there; when files cannot be read or
 /// written; when a gradient is not finite.
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 pub fn run(args: VqganArgs) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let first = args
@@ -117,7 +116,7 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         screen: Screen::new(args.quiet, &device::description(&device)),
     };
     let outcome = train::<Vqgan>(job).with_context(|| format!("run {}", args.run.display()))?;
-    println!("{}", outcome.summary(&args.run, &config.stage_one));
+    say!("{}", outcome.summary(&args.run, &config.stage_one));
     Ok(())
 }
 

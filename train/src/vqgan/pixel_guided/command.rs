@@ -59,7 +59,6 @@ pub struct PgVqganArgs {
 /// # Errors
 /// When the arguments do not fit each other, the VQGAN or the run that is there; when there are no
 /// clips; when files cannot be read or written; when a gradient is not finite.
-#[expect(clippy::print_stdout, reason = "the outcome is the result")]
 pub fn run(args: PgVqganArgs) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let (config, entries) = match (&args.data, &args.vqgan) {
@@ -86,7 +85,7 @@ pub fn run(args: PgVqganArgs) -> anyhow::Result<()> {
         screen: Screen::new(args.quiet, &device::description(&device)),
     };
     let outcome = train::<Guided>(job).with_context(|| format!("run {}", args.run.display()))?;
-    println!("{}", outcome.summary(&args.run, &config.pixel_guided));
+    say!("{}", outcome.summary(&args.run, &config.pixel_guided));
     Ok(())
 }
 
