@@ -1,6 +1,7 @@
 //! Films: painted, begun with a picture, guided from frame to frame, killed and gone on with.
 
 use std::fs;
+use std::path::Path;
 
 use burn::tensor::Device;
 use nuwa_data::Picture;
@@ -23,15 +24,15 @@ fn place() -> Place {
         ..renderer()
     };
     place.save("plain", &vqgan(), &film);
-    copy(&place, "plain", "guided");
+    copy(&place.path("plain"), &place.path("guided"));
     guide(&place, "plain", "guided");
     place
 }
 
-fn copy(place: &Place, from: &str, to: &str) {
-    for path in files(&place.path(from)) {
-        let inside = path.strip_prefix(place.path(from)).expect("inside");
-        let to = place.path(to).join(inside);
+/// Copies a folder.
+pub(super) fn copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let to = to.join(path.strip_prefix(from).expect("inside"));
         match path.is_dir() {
             true => fs::create_dir_all(to).expect("a folder"),
             false => {
