@@ -14,6 +14,7 @@ use crate::render::desk::{Buffer, Desk};
 use crate::render::job::PatchJob;
 use crate::render::sampling::{Draw, Sampler, Uniforms};
 use crate::render::session::Session;
+use crate::render::wave::owned;
 
 /// A wave that is being written.
 #[derive(Debug)]
@@ -97,7 +98,8 @@ impl Session {
         let layers = buffers.into_iter().zip(texts).enumerate();
         let layers = layers.map(layer).collect();
         let z = self.renderer.precision.of(self.wave_begin(jobs));
-        let z = raw(z.reshape([rows, d]));
+        // Written over by the next token, so it must be nobody else's memory.
+        let z = raw(owned(z.reshape([rows, d])));
         let room = |n| empty(&z, [rows, n], z.dtype);
         let logits = empty(&z, [rows, weights.columns()], DType::F32);
 
