@@ -33,9 +33,10 @@ const VQGAN: &str = "--size tiny --set vqgan.multipliers=[1,1,1] --set vqgan.z=8
     --set stage_one.revive_until=200 --set stage_one.checkpoint_every=300 \
     --set stage_one.grid_every=300 --set stage_one.keep=1";
 
-const GUIDE: &str = "--size tiny --set pixel_guided.crop_px=32 --set pixel_guided.updates=60 \
-    --set pixel_guided.loss.gan_start_step=60 --set pixel_guided.checkpoint_every=60 \
-    --set pixel_guided.grid_every=60 --set pixel_guided.keep=1";
+const GUIDE: &str = "--size tiny --set own_frames=0 --set pixel_guided.crop_px=32 \
+    --set pixel_guided.updates=60 --set pixel_guided.loss.gan_start_step=60 \
+    --set pixel_guided.checkpoint_every=60 --set pixel_guided.grid_every=60 \
+    --set pixel_guided.keep=1";
 
 fn train() -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tasks");

@@ -110,6 +110,7 @@ pub fn run(args: VqganArgs) -> anyhow::Result<()> {
         lpips: config.lpips.as_deref(),
         run: &args.run,
         entries,
+        frames: 1,
         first,
         device: &device,
         stop: stop_flag(),

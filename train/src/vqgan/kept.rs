@@ -83,11 +83,12 @@ impl<P: Painter> Training<'_, P> {
         let painter = self.average.clone().unwrap_or_else(|| self.players.valid());
         let device = self.device.clone().without_autodiff();
         let px = self.job.stage.crop_px;
-        let mut grid = Picture::filled(px * self.shown.len(), px * (P::FRAMES + 1), [0; 3]);
+        let mut grid = Picture::filled(px * self.shown.len(), px * (self.job.frames + 1), [0; 3]);
         let (rate, mut sum) = (self.players.rate.as_ref(), 0.0);
         for (column, frames) in self.shown.iter().enumerate() {
-            let back = Picture::from_tensor(painter.paint(Picture::stack(frames, &device), rate));
-            sum += frames[P::FRAMES - 1].psnr(&back[0]);
+            let clips = self.job.clips(Picture::stack(frames, &device));
+            let back = Picture::from_tensor(painter.paint(clips, rate));
+            sum += frames[self.job.frames - 1].psnr(&back[0]);
             for (row, picture) in frames.iter().chain(&back).enumerate() {
                 grid.paste(picture, px * column, px * row);
             }

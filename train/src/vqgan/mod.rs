@@ -20,7 +20,7 @@ mod training;
 
 pub use command::{VqganArgs, run as command};
 pub use config::{VqganRunConfig, VqganTrainingConfig};
-pub use painter::Painter;
+pub use painter::{Pace, Painter};
 pub use pixel_guided::Guided;
 pub use players::{Players, StepReport};
 pub use run::{VqganJob, VqganOutcome, run};

@@ -15,8 +15,6 @@ pub trait Painter: Module {
     type Network: Module;
     /// The kind of that.
     const KIND: Kind;
-    /// Frames of a sample, which follow each other; the last of them is painted.
-    const FRAMES: usize;
 
     /// Gives the painter that begins with a VQGAN.
     fn of(vqgan: Vqgan, config: &VqganConfig, device: &Device) -> Self;
@@ -24,23 +22,22 @@ pub trait Painter: Module {
     /// Makes one step of it, and one of its adversary if it plays.
     ///
     /// # Shapes
-    /// `pixels`: `[b · FRAMES, 3, h, w]` in -1..1, sample after sample, on a device with gradients.
+    /// `clips`: `[b, f, 3, h, w]` in -1..1, frames that follow each other, on a device with
+    /// gradients.
     ///
     /// # Errors
     /// When a gradient is not finite; that player has not moved then.
     fn step(
         players: &mut Players<Self>,
-        pixels: Tensor<4>,
-        rate: f64,
-        adversarial: bool,
+        clips: Tensor<5>,
+        pace: Pace,
     ) -> Result<StepReport, NotFinite>;
 
-    /// Gives what comes back of the last frame of each sample, not clamped; `rate` says what codes
-    /// cost, if they do.
+    /// Gives what comes back of the last frame of each clip; `rate` says what codes cost, if they do.
     ///
     /// # Shapes
-    /// `[b · FRAMES, 3, h, w]` in -1..1 to `[b, 3, h, w]`.
-    fn paint(&self, pixels: Tensor<4>, rate: Option<&CodeRate>) -> Tensor<4>;
+    /// `[b, f, 3, h, w]` in -1..1 to `[b, 3, h, w]`.
+    fn paint(&self, clips: Tensor<5>, rate: Option<&CodeRate>) -> Tensor<4>;
 
     /// Gives the VQGAN whose codes move, if they do.
     fn learns_codes(&mut self) -> Option<&mut Vqgan>;
@@ -53,25 +50,31 @@ pub trait Painter: Module {
     ) -> (Self::Network, VqganConfig);
 }
 
+/// Where in a training a step is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Updates made before it.
+    pub updates: u64,
+    /// Learning rate of both players.
+    pub rate: f64,
+    /// Whether the adversary plays.
+    pub adversarial: bool,
+}
+
 impl Painter for Vqgan {
     type Network = Self;
     const KIND: Kind = Kind::Vqgan;
-    const FRAMES: usize = 1;
 
     fn of(vqgan: Vqgan, _: &VqganConfig, _: &Device) -> Self {
         vqgan
     }
 
-    fn step(
-        players: &mut Players,
-        pixels: Tensor<4>,
-        rate: f64,
-        adversarial: bool,
-    ) -> Result<StepReport, NotFinite> {
-        players.step(pixels, rate, adversarial)
+    fn step(players: &mut Players, clips: Tensor<5>, pace: Pace) -> Result<StepReport, NotFinite> {
+        players.step(clips.squeeze_dim(1), pace.rate, pace.adversarial)
     }
 
-    fn paint(&self, pixels: Tensor<4>, rate: Option<&CodeRate>) -> Tensor<4> {
+    fn paint(&self, clips: Tensor<5>, rate: Option<&CodeRate>) -> Tensor<4> {
+        let pixels = clips.squeeze_dim(1);
         let costs = rate.map(|rate| rate.costs(self.quantize.embedding.weight.val()));
         self.decode(self.quantize.cheapest(self.latents(pixels), costs))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use nuwa_data::dataset::{Entry, Prefetch};
 use nuwa_model::vqgan::{Vqgan, VqganConfig};
 
@@ -34,6 +34,8 @@ pub struct VqganJob<'a> {
     pub run: &'a Path,
     /// Its pictures and clips.
     pub entries: Vec<Entry>,
+    /// Frames of a sample, which follow each other.
+    pub frames: usize,
     /// Weights to begin with, if not random ones, on the device with gradients.
     pub first: Option<Vqgan>,
     /// Where to compute.
@@ -42,6 +44,17 @@ pub struct VqganJob<'a> {
     pub stop: Arc<AtomicBool>,
     /// What people see.
     pub screen: Screen,
+}
+
+impl VqganJob<'_> {
+    /// Takes frames that lie sample after sample apart.
+    ///
+    /// # Shapes
+    /// `[b · f, 3, h, w]` to `[b, f, 3, h, w]`.
+    pub(super) fn clips(&self, pixels: Tensor<4>) -> Tensor<5> {
+        let [n, c, h, w] = pixels.dims();
+        pixels.reshape([n / self.frames, self.frames, c, h, w])
+    }
 }
 
 /// What a training came to.

@@ -14,7 +14,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::codebook::{CodeUsage, revive};
 use super::discriminator::PatchDiscriminatorConfig;
-use super::painter::Painter;
+use super::painter::{Pace, Painter};
 use super::perceptual::PerceptualDistance;
 use super::players::{Players, StepReport};
 use super::rate::CodeRate;
@@ -72,7 +72,7 @@ impl<'a, P: Painter> Training<'a, P> {
         let updates = newest.as_ref().map_or(0, |checkpoint| checkpoint.updates);
         let mut training = Self {
             log: Log::open(job.run, updates)?,
-            shown: shown(&job, P::FRAMES)?,
+            shown: shown(&job)?,
             device,
             average: (stage.average > 0.0).then(|| players.valid()),
             players,
@@ -113,7 +113,7 @@ impl<'a, P: Painter> Training<'a, P> {
             pipeline: Pipeline::standard(stage.crop_px),
             seed,
             batch: stage.batch,
-            frames: P::FRAMES,
+            frames: self.job.frames,
             readers: ThreadPoolBuilder::new().build()?,
         })
     }
@@ -139,8 +139,12 @@ impl<'a, P: Painter> Training<'a, P> {
         let (updates, total) = (self.updates as usize, stage.updates as usize);
         let rate = learning_rate(updates, total, stage.peak_rate, stage.warmup);
         let pixels = Picture::stack(crops, &self.device);
-        let plays = updates >= stage.loss.gan_start_step;
-        let report = P::step(&mut self.players, pixels.clone(), rate, plays);
+        let pace = Pace {
+            updates: self.updates,
+            rate,
+            adversarial: updates >= stage.loss.gan_start_step,
+        };
+        let report = P::step(&mut self.players, self.job.clips(pixels.clone()), pace);
         let report = report.with_context(|| format!("update {} was not made", updates + 1))?;
         self.updates += 1;
         if let Some(average) = self.average.take() {
@@ -230,15 +234,15 @@ impl<'a, P: Painter> Training<'a, P> {
 }
 
 /// Gives crops from the middle of the first frames of the first pictures.
-fn shown(job: &VqganJob, frames: usize) -> anyhow::Result<Vec<Vec<Picture>>> {
+fn shown(job: &VqganJob) -> anyhow::Result<Vec<Vec<Picture>>> {
     let px = job.stage.crop_px;
     let middle = |entry: &Entry| -> anyhow::Result<Vec<Picture>> {
-        let clip = source::read(entry, frames)?;
+        let clip = source::read(entry, job.frames)?;
         let (w, h) = (clip[0].w(), clip[0].h());
         let name = entry.path.display();
         anyhow::ensure!(w.min(h) >= px, "{name} is smaller than a crop of {px} px");
         let crop = |frame: &Picture| frame.crop((w - px) / 2, (h - px) / 2, px, px);
-        Ok(clip[..frames].iter().map(crop).collect())
+        Ok(clip[..job.frames].iter().map(crop).collect())
     };
     job.entries.iter().take(SHOWN).map(middle).collect()
 }

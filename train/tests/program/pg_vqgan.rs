@@ -13,7 +13,7 @@ use super::tokenize;
 use super::training::{expect_stop_before_ruin, interrupt, kill_until_over, losses};
 
 /// The adversary joins in the middle. The VQGAN has 2 pixels a token.
-const SMALL: &str = "--device cpu --set pixel_guided.crop_px=32 \
+const SMALL: &str = "--device cpu --set own_frames=1 --set pixel_guided.crop_px=32 \
     --set pixel_guided.loss.gan_start_step=20 --set pixel_guided.discriminator_width=4 \
     --set pixel_guided.log_every=5 --set pixel_guided.checkpoint_every=5 \
     --set pixel_guided.grid_every=20 --set pixel_guided.warmup=0.1 \
@@ -65,11 +65,11 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_ran_through() {
     kill_until_over(&place, &begin("killed", 40), go_on, "killed");
     assert_eq!(losses(&run), losses(&whole));
     assert_eq!(fingerprint(&guided(&run)), fingerprint(&guided(&whole)));
-    // The frame before, the frame, and what comes back of it.
+    // A true frame, one that the decoder makes itself, the one after it, and what comes back.
     let grids = |run: &Path| Picture::read(&run.join("grids/000000040.png")).expect("a grid");
     assert_eq!(grids(&run).rgb(), grids(&whole).rgb());
-    assert_eq!((grids(&run).w(), grids(&run).h()), (3 * 32, 3 * 32));
-    for (row, frame) in clip(&place)[..2].iter().enumerate() {
+    assert_eq!((grids(&run).w(), grids(&run).h()), (3 * 32, 4 * 32));
+    for (row, frame) in clip(&place)[..3].iter().enumerate() {
         assert!(grids(&run).crop(0, 32 * row, 32, 32) == frame.crop(8, 4, 32, 32));
     }
     let losses = losses(&whole);
@@ -173,10 +173,10 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
     }
     place.picture("stills/0.png", 48, 40, 3);
     let stills = words.replace("@in", "@stills");
-    place.refused(&stills, 1, "single pictures only");
+    place.refused(&stills, 1, "no clip of 3 frames");
     place.done("prepare synthetic --out @list --count 1 --size 48x40 --test 0 --quiet");
     let list = words.replace("@in", "@list");
-    place.refused(&list, 1, "single pictures only");
+    place.refused(&list, 1, "no clip of 3 frames");
     for (other, why) in [
         ("clip", "holds a clip-text, not a vqgan"),
         ("in", "config.json"),
@@ -184,6 +184,8 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
         let words = words.replace("--vqgan @run", &format!("--vqgan @{other}"));
         place.refused(&words, 1, why);
     }
+    let longer = format!("{words} --set own_frames=2");
+    place.refused(&longer, 1, "no clip of 4 frames, which own_frames=2 needs");
     place.refused("pg-vqgan @no-run --device cpu", 1, "run.toml");
     assert!(!place.path("no-run").exists());
     place.done(&words);

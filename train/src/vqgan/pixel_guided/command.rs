@@ -18,7 +18,6 @@ use crate::overlay::lay;
 use crate::run_folder::{CONFIG, copy_network, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
 use crate::vqgan::command::{LpipsArgs, entries};
-use crate::vqgan::painter::Painter;
 use crate::vqgan::run::{VqganJob, run as train};
 use crate::vqgan::source::clips;
 
@@ -65,7 +64,7 @@ pub fn run(args: PgVqganArgs) -> anyhow::Result<()> {
         (Some(data), Some(vqgan)) => begin(&args, data, vqgan)?,
         _ => {
             let config = PgVqganRunConfig::of_run(&args.run)?;
-            let entries = pairs(&config.data)?;
+            let entries = long_enough(&config)?;
             (config, entries)
         }
     };
@@ -79,6 +78,7 @@ pub fn run(args: PgVqganArgs) -> anyhow::Result<()> {
         lpips: config.lpips.as_deref(),
         run: &args.run,
         entries,
+        frames: config.frames(),
         first: Some(vqgan),
         device: &device,
         stop: stop_flag(),
@@ -108,20 +108,22 @@ fn begin(
         let run = args.run.display();
         anyhow::bail!("{run} holds a run already; without --data it goes on");
     }
-    let entries = pairs(&config.data)?;
+    let entries = long_enough(&config)?;
     copy_network(&vqgan, &args.run.join(Kind::Vqgan.name()))?;
     // The config comes last: a folder that has one is a run with all it needs.
     write_config(&args.run, &config)?;
     Ok((config, entries))
 }
 
-/// Lists the clips in which a frame follows another.
-fn pairs(data: &Path) -> anyhow::Result<Vec<Entry>> {
-    let clips = clips(entries(data)?, Guided::FRAMES)?;
-    let data = data.display();
+/// Lists the clips of enough frames for a sample.
+fn long_enough(config: &PgVqganRunConfig) -> anyhow::Result<Vec<Entry>> {
+    let frames = config.frames();
+    let clips = clips(entries(&config.data)?, frames)?;
+    let data = config.data.display();
     anyhow::ensure!(
         !clips.is_empty(),
-        "{data} holds single pictures only; clips are needed"
+        "{data} holds no clip of {frames} frames, which own_frames={} needs",
+        config.own_frames
     );
     Ok(clips)
 }

@@ -9,6 +9,9 @@ use crate::run_folder::read_config;
 use crate::vqgan::loss::VqganLossConfig;
 use crate::vqgan::{VqganRunConfig, VqganTrainingConfig};
 
+/// Those that a clip of the papers has between its first frame and its last.
+const OWN_FRAMES: usize = 3;
+
 /// Everything a training of a pixel-guided decoder depends on, besides the clips and the VQGAN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +23,13 @@ pub struct PgVqganRunConfig {
     /// Folder of the weights of the perceptual distance; without, there is none in the loss.
     #[serde(default)]
     pub lpips: Option<PathBuf>,
+    /// The most frames that lie between a true one and the one that is learned, and that it decodes
+    /// itself, as it does in a film. Updates take their turns from none to all of them.
+    ///
+    /// not in the paper: a decoder that has only seen true frames before its own adds to its own
+    /// mistakes, frame by frame (Bengio et al., "Scheduled Sampling", 2015).
+    #[serde(default)]
+    pub own_frames: usize,
     /// How it is trained.
     pub pixel_guided: VqganTrainingConfig,
 }
@@ -44,6 +54,7 @@ impl PgVqganRunConfig {
             seed,
             data,
             lpips: None,
+            own_frames: OWN_FRAMES,
             pixel_guided: VqganTrainingConfig {
                 loss,
                 revive_until: 0,
@@ -58,6 +69,11 @@ impl PgVqganRunConfig {
     /// When there is none, or it is not that of a training of a pixel-guided decoder.
     pub fn of_run(run: &Path) -> anyhow::Result<Self> {
         read_config(run)
+    }
+
+    /// Frames of a sample: a true one, those in between, and the one that is learned.
+    pub fn frames(&self) -> usize {
+        self.own_frames + 2
     }
 
     /// Names the first thing that cannot work with a VQGAN of this stride, or nothing.
