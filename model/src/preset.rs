@@ -3,14 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
-
 use crate::patch::{Extent, GridSize, TokenSize};
 use crate::render::{Decoding, Feed, RendererConfig, Transfer};
 
 /// A column of \[P\] Tab. 1. Outpainting has none: it uses the weights of [`Preset::T2iHd`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// Unconditional image generation, on crops of one giant painting (RQF).
     UigHd,
@@ -23,8 +20,7 @@ pub enum Preset {
 }
 
 /// How large a renderer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// Ours, for tests: 4 layers of width 256, 1024 codes, patches of 8 × 8 tokens.
     Tiny,
@@ -35,7 +31,7 @@ pub enum Size {
 }
 
 /// The numbers of a column, as the papers train it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Data set.
     pub dataset: &'static str,

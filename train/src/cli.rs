@@ -49,7 +49,7 @@ enum Command {
     /// Import, export and inspect weights.
     #[command(subcommand)]
     Weights(WeightsArgs),
-    /// Print a preset and its number of parameters.
+    /// Print a preset's config, and what training it takes on a device.
     Config(ConfigArgs),
     /// Draw the loss of trainings over their updates, from their logs.
     Curve(CurveArgs),

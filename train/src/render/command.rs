@@ -20,7 +20,6 @@ use super::samples;
 use super::team::Meeting;
 use crate::cli::Misuse;
 use crate::log::Screen;
-use crate::overlay::lay;
 use crate::run_folder::{CONFIG, copy_network, stop_flag, write_config};
 use crate::tokenize::{network_folder, vqgan_config};
 
@@ -192,23 +191,18 @@ fn begin(
     let (spec, n) = (store.spec(), store.n_records());
     anyhow::ensure!(n > 0, "{}: the store is empty", tokens.display());
     let first = args.init_from.as_deref().map(First::find).transpose()?;
-    let lay = |patch| {
-        let store = (spec, n);
-        let mut defaults = RenderRunConfig::new(args.preset, args.size, &tokens, store, patch);
+    let adjust = |defaults: &mut RenderRunConfig| {
         defaults.valid.clone_from(&valid);
         if let Some(first) = &first {
-            first.put_into(&mut defaults);
+            first.put_into(defaults);
         }
-        lay(&defaults, args.config.as_deref(), &args.set).map_err(Misuse)
     };
-    // The defaults count updates in patches, and what is laid over them may give these another size.
-    let patch = lay(first.as_ref().map(|first| first.renderer.patch))?
-        .renderer
-        .patch;
-    let mut config = lay(Some(patch))?;
-    if let Some(tower) = &config.tower {
-        config.renderer.d_text = Some(tower.hidden_size);
-    }
+    let (preset, told) = (
+        (args.preset, args.size),
+        (args.config.as_deref(), &*args.set),
+    );
+    let effective = RenderRunConfig::effective(preset, &tokens, (spec, n), adjust, told);
+    let mut config = effective.map_err(Misuse)?;
     config.renderer.n_codes = vqgan_config(&vqgan)?.n_codes;
     if first.is_some_and(|first| !first.is_that_of(&config)) {
         return Err(Misuse("the architecture is that of --init-from".into()).into());

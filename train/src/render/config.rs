@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimize::Optimize;
 use super::source::Source;
+use crate::overlay::lay;
 use crate::run_folder::read_config;
 
 /// Everything a training of stage two depends on, besides the tokens themselves.
@@ -102,18 +103,20 @@ impl RenderRunConfig {
     /// ours: `tiny` takes 8 records per update, a rate of 5e-4 and the VQGAN's codes as first
     /// embeddings, for machines without a GPU; all sizes clip gradients at norm 1 and average weights, of which the papers say nothing.
     ///
-    /// Updates are counted in patches: `patch` is their size where it shall not be the preset's.
-    /// Whether the store has whole patches is for [`Self::problem`] to say.
-    pub fn new(
+    /// Updates are counted in patches of a batch: `units` are these where they shall not be the
+    /// preset's. Whether the store has whole patches is for [`Self::problem`] to say.
+    fn new(
         preset: Preset,
         size: Size,
         tokens: &Path,
         (spec, n_records): (&StoreSpec, usize),
-        patch: Option<TokenSize>,
+        units: Option<(TokenSize, usize)>,
     ) -> Self {
         let recipe = preset.recipe(size);
         let mut renderer = recipe.renderer;
-        renderer.patch = patch.unwrap_or(renderer.patch);
+        if let Some((patch, _)) = units {
+            renderer.patch = patch;
+        }
         let tiny = size == Size::Tiny;
         renderer.d_text = match spec.text {
             None => None,
@@ -132,7 +135,10 @@ impl RenderRunConfig {
             _ => None,
         };
         let most = if tiny { 8 } else { recipe.batch };
-        let batch = most.min(n_records.max(1));
+        let batch = match units {
+            Some((_, batch)) => batch.max(1),
+            None => most.min(n_records.max(1)),
+        };
         let batches = (recipe.epochs * n_records).div_ceil(batch) as u64;
         let TokenSize { f, h, w } = renderer.patch;
         let n_patches: u64 = std::iter::zip(spec.tokens, [f, h, w])
@@ -169,6 +175,32 @@ impl RenderRunConfig {
                 sample_prompt: String::new(),
             },
         }
+    }
+
+    /// Gives a preset's numbers for a store, with what shall differ from them: what `adjust` changes,
+    /// then a TOML file, then `key=value` pairs. Unless told otherwise, it makes as many epochs as the
+    /// preset, whatever the patches and batches.
+    ///
+    /// # Errors
+    /// Names what is unknown or does not fit in the file or the pairs.
+    pub fn effective(
+        (preset, size): (Preset, Size),
+        tokens: &Path,
+        store: (&StoreSpec, usize),
+        adjust: impl Fn(&mut Self),
+        (file, pairs): (Option<&Path>, &[String]),
+    ) -> Result<Self, String> {
+        let laid = |units| {
+            let mut defaults = Self::new(preset, size, tokens, store, units);
+            adjust(&mut defaults);
+            lay(&defaults, file, pairs)
+        };
+        let first = laid(None)?;
+        let mut config = laid(Some((first.renderer.patch, first.stage_two.batch)))?;
+        if let Some(tower) = &config.tower {
+            config.renderer.d_text = Some(tower.hidden_size);
+        }
+        Ok(config)
     }
 
     /// Gives the device to train on: one with gradients.

@@ -13,6 +13,7 @@ mod run;
 mod samples;
 mod silent;
 mod source;
+pub(crate) mod sources;
 mod strategy;
 mod task;
 mod team;

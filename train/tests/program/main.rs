@@ -1,5 +1,6 @@
 //! The real program `nuwa-train`: exit codes, streams and what it leaves on disk.
 
+mod config;
 mod one_shot;
 mod pg_vqgan;
 mod place;

@@ -166,55 +166,10 @@ fn an_interrupt_ends_with_usable_weights() {
 }
 
 #[test]
-fn config_prints_the_papers_parameter_counts() {
-    let place = place();
-    for (size, count) in [("large", "809."), ("base", "202.")] {
-        let output = place.run(&format!("config t2ihd --size {size}"));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0));
-        assert!(
-            text.contains(&format!("({count}")) && text.contains("LHQC"),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn config_says_what_fits_a_device_and_what_would() {
-    let place = place();
-    let (said, _) = place.done("config uighd --size base --for a100-80g");
-    assert!(
-        said.contains("stage_two.part=") && said.contains("days in all"),
-        "{said}"
-    );
-    place.refused("config t2ihd --for a100-40g", 1, "one record at a time");
-    let refusal = place.run("config t2ihd --for a100-80g");
-    let error = String::from_utf8_lossy(&refusal.stderr);
-    let advice = error.split("try --batch ").nth(1).expect("another batch");
-    let batch: usize = advice
-        .split(',')
-        .next()
-        .expect("a number")
-        .parse()
-        .expect("a number");
-    let config = format!("config t2ihd --for a100-80g --batch {batch}");
-    assert!(
-        place.done(&config).0.contains("stage_two.part=1,"),
-        "{batch} fit"
-    );
-    let more = format!("config t2ihd --for a100-80g --batch {}", batch + 1);
-    place.refused(&more, 1, "one record at a time");
-    place.done(&format!("{more} --precision bf16"));
-}
-
-#[test]
 fn bad_requests_name_what_is_wrong() {
     let place = place();
     place.refused("", 2, "Usage");
     place.refused("one-shot @in.png", 2, "--out");
-    place.refused("config nothing", 2, "t2ihd");
-    place.refused("config t2ihd --size huge", 2, "large");
-    place.refused("config t2ihd --precision f16", 2, "bf16");
     let one_shot =
         |picture: &str, more: &str| format!("one-shot {picture} --out @run {SMALL} {more}");
     place.refused(&one_shot("@nothing.png", ""), 1, "nothing.png");
