@@ -124,6 +124,19 @@ impl Checkpoints {
         Ok(None)
     }
 
+    /// Gives the checkpoint with the lowest loss, and that loss, if any has one.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn best(&self) -> anyhow::Result<Option<(f64, Checkpoint)>> {
+        let scored = self.all()?.into_iter().filter_map(|updates| {
+            let folder = self.folder.join(format!("{updates:09}"));
+            let loss = read_list(&folder).ok()?.loss?;
+            Some((loss, Checkpoint { updates, folder }))
+        });
+        Ok(scored.min_by(|a, b| a.0.total_cmp(&b.0)))
+    }
+
     /// Gives the updates of all checkpoints, rising.
     fn all(&self) -> anyhow::Result<Vec<u64>> {
         let entries = match names(&self.folder) {
@@ -141,14 +154,7 @@ impl Checkpoints {
     fn prune(&self) -> anyhow::Result<()> {
         let all = self.all()?;
         let of = |updates: &u64| self.folder.join(format!("{updates:09}"));
-        let loss = |updates: &&u64| {
-            read_list(&of(updates))
-                .ok()?
-                .loss
-                .map(|loss| (loss, **updates))
-        };
-        let scored = all.iter().filter_map(|updates| loss(&updates));
-        let best = scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at);
+        let best = self.best()?.map(|(_, best)| best.updates);
         let n_old = all.len().saturating_sub(self.keep);
         for updates in all[..n_old].iter().filter(|&&at| Some(at) != best) {
             remove(&of(updates)).with_context(|| of(updates).display().to_string())?;
@@ -242,6 +248,11 @@ mod tests {
         }
         assert_eq!(checkpoints.all().expect("readable"), [10, 20, 100]);
         assert_eq!(newest(&checkpoints).0, Some(100));
+        let (loss, best) = checkpoints
+            .best()
+            .expect("readable")
+            .expect("one has a loss");
+        assert_eq!((loss, best.updates), (1.0, 10));
     }
 
     #[test]

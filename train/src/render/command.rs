@@ -15,7 +15,7 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan};
 
 use super::config::RenderRunConfig;
 use super::first::First;
-use super::run::{RenderJob, RenderOutcome};
+use super::run::{Ending, RenderJob, RenderOutcome};
 use super::samples;
 use super::team::Meeting;
 use crate::cli::Misuse;
@@ -270,12 +270,14 @@ fn summary(outcome: &RenderOutcome, config: &RenderRunConfig, run: &Path) -> Str
         loss,
         seconds,
         waited,
-        stopped,
+        ending,
     } = outcome;
-    let ending = if *stopped {
-        "stopped; the same command without --tokens goes on"
-    } else {
-        "done"
+    let ending = match ending {
+        Ending::Done => "done".into(),
+        Ending::Stopped => "stopped; the same command without --tokens goes on".into(),
+        Ending::NoBetter { best } => {
+            format!("held-out loss no longer falls; best weights, of update {best}, are kept; done")
+        }
     };
     let loss = loss.map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     format!(

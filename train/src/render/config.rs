@@ -86,6 +86,10 @@ pub struct RenderTrainingConfig {
     pub checkpoint_every: u64,
     /// Checkpoints that are kept, besides the best one.
     pub keep: usize,
+    /// Checkpoints that may pass without a lower held-out loss; then the training ends, and the best
+    /// weights are painted with. 0 waits for the end.
+    #[serde(default)]
+    pub patience: u64,
     /// Updates between two lines of the log.
     pub log_every: u64,
     /// Updates between two samples, painted by the program beside this one; 0 for none.
@@ -170,6 +174,7 @@ impl RenderRunConfig {
                 know_codes: tiny,
                 checkpoint_every: 500,
                 keep: 2,
+                patience: 0,
                 log_every: n_patches,
                 sample_every: 0,
                 sample_prompt: String::new(),
@@ -251,6 +256,10 @@ impl RenderRunConfig {
                 "stage_two.sample_prompt: the store has no captions",
             ),
             (stage.clip < 0.0, "stage_two.clip must not be negative"),
+            (
+                stage.patience > 0 && self.valid.is_none(),
+                "stage_two.patience: there are no held-out records (--valid)",
+            ),
             (
                 stage.caption_dropout > 0.0 && spec.text.is_none(),
                 "stage_two.caption_dropout: the store has no captions",

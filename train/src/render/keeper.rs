@@ -69,6 +69,19 @@ impl Keeper {
         }
     }
 
+    /// Gives a network the weights that the best checkpoint would paint with.
+    pub(super) fn best(&self, task: RenderTask) -> anyhow::Result<RenderTask> {
+        let best = self.checkpoints.best()?;
+        let (_, Checkpoint { folder, .. }) = best.context("no checkpoint has a loss")?;
+        let average = folder.join(AVERAGE);
+        let weights = match average.exists() {
+            true => average,
+            false => folder.join(WEIGHTS),
+        };
+        let record = ModuleRecord::load(&weights);
+        Ok(task.load_record(record.with_context(|| weights.display().to_string())?))
+    }
+
     /// Announces the checkpoint after so many updates, before the learner hands out its records.
     pub(super) fn announce(&self, updates: u64, aside: Aside) {
         let mut pending = self.pending.lock().expect("no holder panics");

@@ -24,6 +24,7 @@ use super::config::RenderRunConfig;
 use super::first::{begun, fresh};
 use super::keeper::{Inbox, Keeper, Place, WhenAsked, restore};
 use super::loader::{HeldOut, Loader, Nothing};
+use super::patience::Patience;
 use super::samples::{Paint, Samples, save};
 use super::silent::Silent;
 use super::source::{Orders, Source};
@@ -82,8 +83,22 @@ pub struct RenderOutcome {
     pub seconds: f64,
     /// Share of the time that was spent waiting for data.
     pub waited: f64,
-    /// Whether there is more to do.
-    pub stopped: bool,
+    /// Why it is over.
+    pub ending: Ending,
+}
+
+/// Why a training is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All updates are made.
+    Done,
+    /// It was told to; there is more to do.
+    Stopped,
+    /// Its held-out loss did not fall for too long.
+    NoBetter {
+        /// Updates that led to the best weights, which are painted with.
+        best: u64,
+    },
 }
 
 /// Trains until the config's updates are made or `stop` is set, from the newest whole checkpoint if
@@ -124,6 +139,8 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         }
     });
     let log = Log::open(job.run, place.updates)?;
+    let best = checkpoints.best()?;
+    let best = best.map(|(loss, checkpoint)| (loss, checkpoint.updates));
     let stretch = stage.checkpoint_every.div_ceil(n_patches).max(1);
     // What is left, in epochs of Burn's learner, which are stretches between two checkpoints.
     // None, if somebody has lowered the number of updates below those made.
@@ -161,7 +178,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         config,
         grid,
         peak,
-        place.updates,
+        (place.updates, best.filter(|_| config.valid.is_some())),
         average,
         log,
         job.screen,
@@ -181,8 +198,10 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
             .from(place.updates)
             .watched(watch.clone()),
     );
+    let patience = Patience::new(&watch, stage.patience * stretch * n_patches);
+    let lost = || patience.as_ref().and_then(Patience::lost);
     let mut task = learner.model().valid();
-    if place.updates < stage.updates {
+    if place.updates < stage.updates && lost().is_none() {
         let inbox = || Inbox(keeper.clone());
         let training = SupervisedTraining::new(job.run, loader.clone(), valid)
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
@@ -192,6 +211,10 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
             .with_application_logger(None)
             .with_metric_logger(Silent)
             .num_epochs(stretches as usize);
+        let training = match &patience {
+            Some(patience) => training.early_stopping(patience.clone()),
+            None => training,
+        };
         let training = match job.tui {
             true => training
                 .metric_train_numeric(LossMetric::new())
@@ -211,14 +234,24 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         task = result.model.valid();
     }
     let updates = watch.updates();
-    save(config, job.run, watch.average().unwrap_or(task))?;
+    let (ending, painting) = match lost() {
+        Some(best) => (Ending::NoBetter { best }, keeper.best(task)?),
+        None => {
+            let ending = match updates < stage.updates {
+                true => Ending::Stopped,
+                false => Ending::Done,
+            };
+            (ending, watch.average().unwrap_or(task))
+        }
+    };
+    save(config, job.run, painting)?;
     let seconds = began.elapsed().as_secs_f64();
     Ok(RenderOutcome {
         updates,
         loss: watch.last_loss(),
         seconds,
         waited: loader.waited().as_secs_f64() / seconds,
-        stopped: updates < stage.updates,
+        ending,
     })
 }
 

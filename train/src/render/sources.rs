@@ -72,8 +72,8 @@ fn source(key: &str, size: Size, config: &RenderRunConfig) -> Option<&'static st
         (
             "stage_two",
             "part" | "checkpointing" | "precision" | "clip" | "average" | "caption_dropout"
-            | "know_codes" | "checkpoint_every" | "keep" | "log_every" | "sample_every"
-            | "sample_prompt",
+            | "know_codes" | "checkpoint_every" | "keep" | "patience" | "log_every"
+            | "sample_every" | "sample_prompt",
         ) => OURS,
         _ => return None,
     };

@@ -77,6 +77,8 @@ struct State {
     last_loss: Option<f64>,
     /// Mean loss of held-out records when they were last rendered.
     valid_loss: Option<f64>,
+    /// The lowest one of the run, and the updates that led to it.
+    best: Option<(f64, u64)>,
     failure: Option<anyhow::Error>,
 }
 
@@ -97,7 +99,7 @@ impl RunWatch {
         config: &RenderRunConfig,
         grid: GridSize,
         peak: Option<f64>,
-        updates: u64,
+        (updates, best): (u64, Option<(f64, u64)>),
         average: Option<RenderTask>,
         log: Log,
         screen: Screen,
@@ -120,6 +122,7 @@ impl RunWatch {
             since_checkpoint: (0.0, 0),
             last_loss: None,
             valid_loss: None,
+            best,
             failure: None,
         };
         Self {
@@ -144,6 +147,11 @@ impl RunWatch {
     /// Gives the updates that were made in all.
     pub(super) fn updates(&self) -> u64 {
         self.state().updates
+    }
+
+    /// Gives the lowest held-out loss, and the updates that led to it, if there are held-out records.
+    pub(super) fn best(&self) -> Option<(f64, u64)> {
+        self.state().best
     }
 
     /// Gives the averaged weights, if there are any.
@@ -264,6 +272,9 @@ impl Watch for RunWatch {
     fn validated(&self, loss: f64) {
         let state = &mut *self.state();
         state.valid_loss = Some(loss);
+        if state.best.is_none_or(|(best, _)| loss < best) {
+            state.best = Some((loss, state.updates));
+        }
         let line = format!("update {}, held-out loss {loss:.4}", state.updates);
         state.screen.say(&line);
         if let Err(error) = state.log.write(state.updates, &[("valid_loss", loss)]) {

@@ -180,6 +180,57 @@ fn held_out_records_judge_each_checkpoint() {
 }
 
 #[test]
+fn a_run_that_no_longer_gets_better_ends_and_keeps_the_best() {
+    let place = place();
+    let words = format!(
+        "{} --valid @store --set stage_two.average=0 --set stage_two.peak_rate=0.1 \
+         --set stage_two.keep=9 --set stage_two.patience=2",
+        begin("lost", 400)
+    );
+    let (said, _) = place.done(&words);
+    assert!(said.contains("held-out loss no longer falls"), "{said}");
+    let run = place.path("lost");
+    let held_out: Vec<(u64, f64)> = losses(&run)
+        .iter()
+        .filter_map(|line| Some((line["updates"].as_u64()?, line["valid_loss"].as_f64()?)))
+        .collect();
+    let lowest = held_out.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let &(best, _) = lowest.expect("there is one");
+    let &(last, _) = held_out.last().expect("there is one");
+    assert_eq!(last, best + 2 * 8, "{held_out:?}");
+    assert!(
+        said.contains(&format!("of update {best}, are kept")),
+        "{said}"
+    );
+
+    // It knows that it is over.
+    let painter = || fs::read(run.join("renderer/weights.bpk")).expect("weights");
+    let (kept, logged) = (painter(), losses(&run));
+    let (said, _) = place.done("render @lost --device cpu");
+    assert!(said.contains("held-out loss no longer falls"), "{said}");
+    assert_eq!((painter(), losses(&run)), (kept, logged));
+
+    // The same weights as of a run that ended there.
+    let weights = || {
+        let loaded = checkpoint::load::<Renderer>(&run.join("renderer"), &Device::flex());
+        checkpoint::fingerprint(&loaded.expect("weights").0)
+    };
+    let kept = weights();
+    for later in checkpoints(&run)
+        .iter()
+        .filter(|name| name.parse::<u64>() != Ok(best))
+    {
+        fs::remove_dir_all(run.join("checkpoints").join(later)).expect("removed");
+    }
+    let config = fs::read_to_string(run.join("run.toml")).expect("a config");
+    let config = config.replace("updates = 400", &format!("updates = {best}"));
+    fs::write(run.join("run.toml"), config).expect("written");
+    let (said, _) = place.done("render @lost --device cpu");
+    assert!(said.contains("done after"), "{said}");
+    assert_eq!(weights(), kept);
+}
+
+#[test]
 fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
     let place = place();
     for seed in 0..5 {
@@ -253,6 +304,7 @@ fn runs_that_cannot_be_are_refused_before_anything_is_written() {
     let place = place();
     let words = begin("no-run", 12);
     for (more, code, why) in [
+        ("--set stage_two.patience=1", 2, "no held-out records"),
         ("--device cpu,cpu", 2, "3 devices cannot share 2 records"),
         ("--set stage_two.bach=3", 2, "did you mean \"batch\"?"),
         ("--set stage_two.smoothing=1.5", 2, "below 1"),
