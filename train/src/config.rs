@@ -13,7 +13,7 @@ use toml::Table;
 
 use crate::accelerator::Accelerator;
 use crate::cli::Misuse;
-use crate::render::{Cost, RenderRunConfig, sources};
+use crate::render::{Cost, RenderRunConfig, provenance};
 
 /// Share of a device's peak that a training is taken to reach.
 const REACHED: f64 = 0.15;
@@ -76,7 +76,10 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     );
     let n = config.renderer.n_params();
     say!("# {n} parameters of the renderer ({:.1} M)", n as f64 / 1e6);
-    say!("{}", sources::annotated(&config, size, &told_keys(args)?));
+    say!(
+        "{}",
+        provenance::annotated(&config, size, &told_keys(args)?)
+    );
     match args.device {
         Some(device) => estimate(&config, tokens, device, size),
         None => Ok(()),
@@ -102,7 +105,7 @@ fn told_keys(args: &ConfigArgs) -> anyhow::Result<Vec<String>> {
     let mut told: Vec<String> = args.set.iter().filter_map(of_pair).collect();
     if let Some(file) = &args.config {
         let table: Table = toml::from_str(&std::fs::read_to_string(file)?)?;
-        told.extend(sources::keys(&table, ""));
+        told.extend(provenance::keys(&table, ""));
     }
     Ok(told)
 }

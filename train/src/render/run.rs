@@ -12,10 +12,7 @@ use burn::tensor::Device;
 use burn::train::metric::{LearningRateMetric, LossMetric};
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
-use nuwa_data::dataset::{Deck, TokenBatches};
-use nuwa_data::store::{TextSpec, TokenStore};
-use nuwa_model::checkpoint;
-use nuwa_model::clip::{ClipText, ClipTokenizer};
+use nuwa_data::store::TokenStore;
 use nuwa_model::device;
 use nuwa_model::patch::Order;
 
@@ -27,7 +24,7 @@ use super::loader::{HeldOut, Loader, Nothing};
 use super::patience::Patience;
 use super::samples::{Paint, Samples, save};
 use super::silent::Silent;
-use super::source::{Orders, Source};
+use super::source::Source;
 use super::strategy::RenderAndOptimize;
 use super::task::RenderTask;
 use super::team::Meeting;
@@ -147,7 +144,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
     let stretches = stage.updates.div_ceil(n_patches).div_ceil(stretch);
     let stretches = stretches.saturating_sub(place.batches / stretch);
     let loader = Arc::new(Loader::new(
-        source(config, job.run, job.store, n_patches, job.device)?,
+        Source::of_run(config, job.run, job.store, n_patches, job.device)?,
         stretch,
         place.batches,
     ));
@@ -156,7 +153,7 @@ pub fn run(job: RenderJob) -> anyhow::Result<RenderOutcome> {
         Some(store) => {
             // Every order judges, however few the records are.
             let n = (store.n_records() / stage.batch).max(Order::ALL.len()) as u64;
-            let source = source(config, job.run, store, n_patches, job.device)?;
+            let source = Source::of_run(config, job.run, store, n_patches, job.device)?;
             Arc::new(HeldOut::new(source.held_out(), n))
         }
     };
@@ -271,45 +268,4 @@ fn first_learner(job: &RenderJob, clock: &Arc<Clock>) -> anyhow::Result<Learner<
         .with_optimize(stage.optimize);
     let schedule = WarmupLinear::new(clock.clone(), stage.peak_rate, stage.warmup);
     Ok(Learner::new(task, Adam::default().init(), schedule))
-}
-
-fn source(
-    config: &RenderRunConfig,
-    run: &Path,
-    store: TokenStore,
-    n_patches: u64,
-    device: &Device,
-) -> anyhow::Result<Source> {
-    let stage = &config.stage_two;
-    let batches = stage.updates as f64 / n_patches as f64;
-    let nothing = match store.spec().text {
-        None => None,
-        Some(TextSpec::Ids { .. }) => {
-            let ids = ClipTokenizer::new().tokenize("");
-            Some(nuwa_data::store::Text::Ids(
-                ids.iter().map(|&id| id as u16).collect(),
-            ))
-        }
-        Some(TextSpec::States { .. }) => {
-            let folder = run.join(TEXT);
-            let (tower, _, _) = checkpoint::load::<ClipText>(&folder, device)?;
-            let states = tower.forward(ClipTokenizer::new().batch(&[""], device));
-            let states = states.into_data().convert::<f32>().try_to_vec();
-            Some(nuwa_data::store::Text::States(
-                states.expect("converted to f32"),
-            ))
-        }
-    };
-    let deck = Deck::new(store.n_records(), config.seed);
-    Ok(Source {
-        batches: TokenBatches::new(store, deck, stage.batch),
-        renderer: config.renderer.clone(),
-        seed: config.seed,
-        caption_dropout: stage.caption_dropout,
-        corruption: stage.corruption,
-        context_dropout: stage.context_dropout,
-        orders: Orders::DrawnAfter((stage.one_order_until * batches) as u64),
-        nothing,
-        device: device.clone(),
-    })
 }

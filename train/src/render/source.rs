@@ -1,11 +1,15 @@
 //! Makes the batches of stage two out of stored tokens. Batch number `k` depends on the seed and on
 //! `k` alone, so that going on from any batch needs no other state.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use nuwa_data::dataset::{TokenBatch, TokenBatches};
+use nuwa_data::dataset::{Deck, TokenBatch, TokenBatches};
+use nuwa_data::store::{TextSpec, TokenStore};
 use nuwa_data::{DataError, keyed, store};
+use nuwa_model::checkpoint;
+use nuwa_model::clip::{ClipText, ClipTokenizer};
 use nuwa_model::patch::{GridSize, Order, Route, TokenSize};
 use nuwa_model::render::{Decoding, RendererConfig, TokenGrid, pnar};
 use rand::RngExt;
@@ -13,6 +17,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::batch::{Masks, RenderBatch, Text};
+use super::config::RenderRunConfig;
+use super::run::TEXT;
 
 /// What makes a batch of stored tokens one to train on.
 #[derive(Debug)]
@@ -42,6 +48,44 @@ pub(super) enum Orders {
 }
 
 impl Source {
+    /// Makes the batches of a run whose records have so many patches.
+    pub(super) fn of_run(
+        config: &RenderRunConfig,
+        run: &Path,
+        tokens: TokenStore,
+        n_patches: u64,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let stage = &config.stage_two;
+        let batches = stage.updates as f64 / n_patches as f64;
+        let nothing = match tokens.spec().text {
+            None => None,
+            Some(TextSpec::Ids { .. }) => {
+                let ids = ClipTokenizer::new().tokenize("");
+                Some(store::Text::Ids(ids.iter().map(|&id| id as u16).collect()))
+            }
+            Some(TextSpec::States { .. }) => {
+                let folder = run.join(TEXT);
+                let (tower, _, _) = checkpoint::load::<ClipText>(&folder, device)?;
+                let states = tower.forward(ClipTokenizer::new().batch(&[""], device));
+                let states = states.into_data().convert::<f32>().try_to_vec();
+                Some(store::Text::States(states.expect("converted to f32")))
+            }
+        };
+        let deck = Deck::new(tokens.n_records(), config.seed);
+        Ok(Self {
+            batches: TokenBatches::new(tokens, deck, stage.batch),
+            renderer: config.renderer.clone(),
+            seed: config.seed,
+            caption_dropout: stage.caption_dropout,
+            corruption: stage.corruption,
+            context_dropout: stage.context_dropout,
+            orders: Orders::DrawnAfter((stage.one_order_until * batches) as u64),
+            nothing,
+            device: device.clone(),
+        })
+    }
+
     /// Gives the grid of patches of every record.
     ///
     /// # Errors
