@@ -240,6 +240,33 @@ pub fn description(device: &Device) -> String {
     }
 }
 
+/// Gives the memory that this program has taken of a device, in bytes: what its tensors hold, and what is
+/// kept for the next ones. None where the device has none of its own. It waits for what the device was
+/// given to do.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub fn reserved_bytes(device: &Device) -> Option<u64> {
+    use burn::backend::DispatchTensorKind;
+    use burn::tensor::Tensor;
+    use burn_cubecl::CubeBackend;
+
+    // Burn's devices have no accessor for this; their tensors lead to it.
+    let tensor = Tensor::<1>::zeros([1], &device.clone().without_autodiff());
+    let DispatchTensorKind::Cube(tensor) = tensor.into_dispatch().kind else {
+        return None;
+    };
+    let tensor = tensor.float();
+    let client = tensor.client.clone();
+    let tensor = client.resolve_tensor_float::<CubeBackend>(tensor);
+    let report = tensor.client.memory_report(cubecl::MemoryScope::Device);
+    Some(report.usage().bytes_reserved)
+}
+
+/// Gives none: the devices this was built for have no memory of their own.
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+pub fn reserved_bytes(_: &Device) -> Option<u64> {
+    None
+}
+
 /// Gives the memory that this process holds, in bytes, where the system tells (Linux).
 pub fn resident_bytes() -> Option<u64> {
     status_bytes("VmRSS:")
@@ -268,6 +295,23 @@ mod tests {
             device: (),
         };
         entries.iter().map(entry).collect()
+    }
+
+    /// On the device that `NUWA_TEST_BACKEND` names.
+    #[test]
+    fn smoke_the_memory_of_a_device_is_at_least_what_its_tensors_take() {
+        let name = std::env::var("NUWA_TEST_BACKEND").unwrap_or_else(|_| "cpu".into());
+        let choice: DeviceChoice = name.parse().unwrap();
+        let device = choice.open().unwrap();
+        if is_host(&device) {
+            assert_eq!(reserved_bytes(&device), None);
+            return;
+        }
+        let large = burn::tensor::Tensor::<1>::ones([64 << 20], &device);
+        device.sync().unwrap();
+        let reserved = reserved_bytes(&device).unwrap();
+        assert!(reserved >= 256 << 20, "{reserved}");
+        assert_eq!(large.dims(), [64 << 20]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod optimize;
 mod patience;
 pub(crate) mod provenance;
 mod run;
+mod run_watch;
 mod samples;
 mod silent;
 mod source;

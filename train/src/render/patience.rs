@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::train::EarlyStoppingStrategy;
 use burn::train::metric::store::EventStoreClient;
 
-use super::watch::RunWatch;
+use super::run_watch::RunWatch;
 
 /// Ends a training when its held-out loss has not fallen for so long.
 ///

@@ -70,6 +70,7 @@ impl Guided {
 impl Painter for Guided {
     type Network = PgVqgan;
     const KIND: Kind = Kind::PgVqgan;
+
     fn of(vqgan: Vqgan, config: &VqganConfig, device: &Device) -> Self {
         let mut decoder = materialize(PgVqgan::from_vqgan(&vqgan, config, device));
         decoder.quantize = decoder.quantize.no_grad();
