@@ -40,7 +40,8 @@ pub(super) struct Aside {
     pub(super) average: Option<RenderTask>,
     /// Batches that were trained on.
     pub(super) batches: u64,
-    /// Mean loss of held-out records, or, if there are none, since the checkpoint before.
+    /// Mean loss of held-out records, if they were rendered; of a run that has none, since the checkpoint
+    /// before.
     pub(super) loss: Option<f64>,
 }
 

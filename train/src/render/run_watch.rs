@@ -24,6 +24,8 @@ pub(super) struct RunWatch {
     total: u64,
     decay: f64,
     log_every: u64,
+    /// Whether held-out records tell which weights are the best.
+    judged: bool,
     tokens_per_update: u64,
     /// Floating-point operations of an update.
     flops: f64,
@@ -99,6 +101,7 @@ impl RunWatch {
             total: stage.updates,
             decay: stage.average,
             log_every: stage.log_every,
+            judged: config.valid.is_some(),
             flops: Cost::of(&config.renderer, grid, stage.precision).flops * stage.batch as f64,
             tokens_per_update: (stage.batch * config.renderer.tokens_per_patch()) as u64,
             loader,
@@ -267,10 +270,11 @@ impl Watch for RunWatch {
         let aside = Aside {
             average: state.average.clone(),
             batches: self.loader.given(),
-            loss: state
-                .valid_loss
-                .take()
-                .or_else(|| (n > 0).then(|| sum / n as f64)),
+            // A checkpoint between two judgements has none: losses in training are no measure for it.
+            loss: match self.judged {
+                true => state.valid_loss.take(),
+                false => (n > 0).then(|| sum / n as f64),
+            },
         };
         self.keeper.announce(updates, aside);
     }

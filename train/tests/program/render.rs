@@ -177,6 +177,25 @@ fn held_out_records_judge_each_checkpoint() {
     let updates: Vec<u64> = judged.iter().map(|(updates, _)| *updates).collect();
     assert_eq!(updates, [8, 16, 24]);
     assert!(judged[2].1 < judged[0].1, "{judged:?}");
+
+    // One between two judgements, here every 40 updates, cannot be the best.
+    let longer = "--valid @store --set stage_two.checkpoint_every=40";
+    interrupt(
+        &place,
+        &format!("{} {longer}", self::begin("stopped", 4000)),
+        "stopped",
+    );
+    let run = place.path("stopped");
+    for name in checkpoints(&run) {
+        let list = run.join("checkpoints").join(&name).join("checkpoint.json");
+        let list: Value = serde_json::from_slice(&fs::read(list).expect("a list")).expect("JSON");
+        let updates: u64 = name.parse().expect("a number");
+        assert_eq!(
+            list["loss"].is_number(),
+            updates.is_multiple_of(40),
+            "{list}"
+        );
+    }
 }
 
 #[test]
