@@ -10,7 +10,7 @@ use super::trees::Tree;
 use crate::Picture;
 
 /// How fast clouds drift, in heights of the picture per second.
-const DRIFT: f64 = 0.15;
+const DRIFT: f64 = 0.3;
 /// How fast the sun rises and sets, likewise.
 const SINK: f64 = 0.2;
 /// How far the sun goes in a clip of five frames.

@@ -6,7 +6,7 @@ use super::{ROWS, SUNNY, Small, cover, sky_at};
 use std::ops::Range;
 
 /// Columns that clouds are looked for on either side of where they were.
-const REACH: i32 = 7;
+const REACH: i32 = 9;
 /// Heights per second from which on the sun moves; it goes at 0.2.
 const SLOWEST: f64 = 0.06;
 /// Change of brightness from frame to frame, of all brightness, from which on water ripples.
