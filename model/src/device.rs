@@ -245,18 +245,12 @@ pub fn description(device: &Device) -> String {
 /// given to do.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub fn reserved_bytes(device: &Device) -> Option<u64> {
-    use burn::backend::DispatchTensorKind;
-    use burn::tensor::Tensor;
-    use burn_cubecl::CubeBackend;
-
-    // Burn's devices have no accessor for this; their tensors lead to it.
-    let tensor = Tensor::<1>::zeros([1], &device.clone().without_autodiff());
-    let DispatchTensorKind::Cube(tensor) = tensor.into_dispatch().kind else {
+    if is_host(device) {
         return None;
-    };
-    let tensor = tensor.float();
-    let client = tensor.client.clone();
-    let tensor = client.resolve_tensor_float::<CubeBackend>(tensor);
+    }
+    // Burn's devices have no accessor for this; their tensors lead to it.
+    let device = device.clone().without_autodiff();
+    let tensor = crate::render::raw(burn::tensor::Tensor::<1>::zeros([1], &device));
     let report = tensor.client.memory_report(cubecl::MemoryScope::Device);
     Some(report.usage().bytes_reserved)
 }

@@ -32,7 +32,7 @@ const BENEATH: f32 = -1e30;
 ///
 /// # Panics
 /// When it is not on a device of CubeCL's.
-pub(super) fn raw<const D: usize>(x: Tensor<D>) -> CubeTensor {
+pub(crate) fn raw<const D: usize>(x: Tensor<D>) -> CubeTensor {
     let x = on_cube(x.into_dispatch().kind).float();
     let client = x.client.clone();
     into_contiguous(client.resolve_tensor_float::<CubeBackend>(x))

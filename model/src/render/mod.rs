@@ -32,6 +32,8 @@ mod wave;
 
 pub use adc::{TokenGrid, walk_tokens};
 pub use config::{Decoding, Feed, HEAD_WIDTH, RendererConfig, Transfer};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) use cube::raw;
 pub use job::PatchJob;
 pub use ncp::{Ncp, PatchCache, PatchMemory, PoolKind};
 pub use precision::Precision;
