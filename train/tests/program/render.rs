@@ -275,11 +275,12 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
     begins_with(&place, "run-2");
 }
 
-/// Begins a run with the weights of another one, and leaves them as they are.
+/// Begins a run with the weights of another one, and leaves them as they are: its rate is below what would move any
+/// weight, be it as near to zero as one in a hundred thousand is.
 fn begins_with(place: &Place, first: &str) {
     let words = format!(
         "render @next --tokens @told --vqgan @run --init-from @{first} --device cpu \
-        --set stage_two.updates=4 --set stage_two.batch=2 --set stage_two.peak_rate=1e-12 \
+        --set stage_two.updates=4 --set stage_two.batch=2 --set stage_two.peak_rate=1e-30 \
         --set stage_two.average=0"
     );
     let other = words.replace("@next", "@other") + " --set renderer.n_layers=2";
