@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::fresh::in_parts;
 use crate::simd::{Kernel, dispatch};
 use crate::{exp, multiply_add};
 
@@ -18,19 +19,15 @@ const WORTH_SHARING: usize = 1 << 13;
 /// If the numbers are no whole rows.
 pub fn forward(input: &[f32], width: usize) -> Vec<f32> {
     assert!(input.len().is_multiple_of(2 * width), "rows");
-    let mut output = vec![0.0; input.len() / 2];
     let rows = (WORTH_SHARING / width).max(1);
-    let chunks = output.par_chunks_mut(rows * width);
-    chunks
-        .zip(input.par_chunks(rows * 2 * width))
-        .for_each(|(output, input)| {
-            dispatch(Forward {
-                input,
-                output,
-                width,
-            });
+    let inputs = input.par_chunks(rows * 2 * width);
+    in_parts(input.len() / 2, rows * width, inputs, |input, output| {
+        dispatch(Forward {
+            input,
+            output,
+            width,
         });
-    output
+    })
 }
 
 /// Gives the gradient of the input, rows of 2 · `width`, from that of the output.
@@ -40,21 +37,22 @@ pub fn forward(input: &[f32], width: usize) -> Vec<f32> {
 pub fn gradient(input: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
     assert!(input.len().is_multiple_of(2 * width), "rows");
     assert_eq!(2 * gradient.len(), input.len(), "gradient");
-    let mut found = vec![0.0; input.len()];
     let rows = (WORTH_SHARING / width).max(1);
-    let chunks = found.par_chunks_mut(rows * 2 * width);
-    chunks
-        .zip(input.par_chunks(rows * 2 * width))
-        .zip(gradient.par_chunks(rows * width))
-        .for_each(|((found, input), gradient)| {
+    let inputs = input.par_chunks(rows * 2 * width);
+    let inputs = inputs.zip(gradient.par_chunks(rows * width));
+    in_parts(
+        input.len(),
+        rows * 2 * width,
+        inputs,
+        |(input, gradient), found| {
             dispatch(Backward {
                 input,
                 gradient,
                 found,
                 width,
             });
-        });
-    found
+        },
+    )
 }
 
 /// Gives Φ(x), and the density of the normal distribution at x.

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use crate::fresh::in_parts;
 use crate::multiply_add;
 use crate::simd::{Kernel, dispatch};
 use crate::sums::{moments, sum};
@@ -29,18 +30,20 @@ pub struct Gradients {
 pub fn forward(input: &[f32], gamma: &[f32], beta: &[f32], epsilon: f64) -> Vec<f32> {
     let chunk = chunk(input, gamma);
     assert_eq!(gamma.len(), beta.len(), "affine");
-    let mut output = vec![0.0; input.len()];
-    let chunks = output.par_chunks_mut(chunk).zip(input.par_chunks(chunk));
-    chunks.for_each(|(output, input)| {
-        dispatch(Forward {
-            input,
-            gamma,
-            beta,
-            epsilon,
-            output,
-        });
-    });
-    output
+    in_parts(
+        input.len(),
+        chunk,
+        input.par_chunks(chunk),
+        |input, output| {
+            dispatch(Forward {
+                input,
+                gamma,
+                beta,
+                epsilon,
+                output,
+            });
+        },
+    )
 }
 
 /// Gives the gradients of what [`forward`] takes; that of the input only when `wanted`.

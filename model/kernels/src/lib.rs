@@ -11,6 +11,7 @@ pub mod attend;
 pub mod attention;
 pub mod conv3x3;
 pub mod few_rows;
+mod fresh;
 pub mod geglu;
 pub mod layer_norm;
 pub mod linear;

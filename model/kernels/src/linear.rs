@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::product::{Before, Matrix, Threads, product};
+use crate::product::{Matrix, product_and_row};
 
 /// Rows whose columns one thread adds up at a time.
 const ROWS: usize = 64;
@@ -12,21 +12,9 @@ const ROWS: usize = 64;
 /// # Panics
 /// If a length does not fit.
 pub fn forward(x: &[f32], weight: Matrix, bias: &[f32]) -> Vec<f32> {
-    let [k, n] = weight.shape();
+    let [k, _] = weight.shape();
     let rows = rows(x, k);
-    let mut output = vec![0.0; rows * n];
-    let before = if bias.is_empty() {
-        Before::Replaced
-    } else {
-        assert_eq!(bias.len(), n, "bias");
-        output
-            .chunks_exact_mut(n)
-            .for_each(|row| row.copy_from_slice(bias));
-        Before::Added
-    };
-    let x = Matrix::of_rows(x, rows, k, k);
-    product(&mut output, n, x, weight, before, Threads::All);
-    output
+    product_and_row(Matrix::of_rows(x, rows, k, k), weight, bias)
 }
 
 /// Gives the gradient of x, `[rows, k]`, from that of y.
@@ -44,11 +32,8 @@ pub fn of_input(gradient: &[f32], weight: Matrix) -> Vec<f32> {
 pub fn of_weight(x: &[f32], gradient: &[f32], k: usize, n: usize) -> Vec<f32> {
     let count = rows(x, k);
     assert_eq!(count, rows(gradient, n), "rows");
-    let mut output = vec![0.0; k * n];
     let x = Matrix::of_rows(x, count, k, k).transposed();
-    let gradient = Matrix::of_rows(gradient, count, n, n);
-    product(&mut output, n, x, gradient, Before::Replaced, Threads::All);
-    output
+    product_and_row(x, Matrix::of_rows(gradient, count, n, n), &[])
 }
 
 /// Gives the gradient of the bias, `[n]`, from that of y.

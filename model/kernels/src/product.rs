@@ -1,7 +1,10 @@
 //! Products of matrices, by the `gemm` crate: the one place of this project where its promises
 //! about memory are made, and checked.
 
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
+
+use crate::fresh::{count, in_parts};
 
 /// Multiplications below which a second thread costs more than it brings.
 const WORTH_SHARING: usize = 1 << 21;
@@ -59,6 +62,29 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Gives it as a matrix of faer's, if its rows or its columns lie in one piece each.
+    fn lines(self) -> Option<MatRef<'a, f32>> {
+        let Self {
+            numbers,
+            rows,
+            columns,
+            ..
+        } = self;
+        if self.column_stride == 1 {
+            let stride = self.row_stride;
+            Some(MatRef::from_row_major_slice_with_stride(
+                numbers, rows, columns, stride,
+            ))
+        } else if self.row_stride == 1 {
+            let stride = self.column_stride;
+            Some(MatRef::from_column_major_slice_with_stride(
+                numbers, rows, columns, stride,
+            ))
+        } else {
+            None
+        }
+    }
+
     /// Gives its transpose.
     #[must_use]
     pub fn transposed(self) -> Self {
@@ -102,26 +128,67 @@ pub fn product(
     before: Before,
     threads: Threads,
 ) {
-    assert_eq!(a.columns, b.rows, "inner sizes");
-    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let (m, n) = (a.rows, b.columns);
     assert!(n <= stride || m <= 1, "rows of the output overlap");
     assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
-    let parts = rayon::current_num_threads().min(m / LEAST_ROWS);
-    if threads == Threads::One || parts < 2 || m * n * k < WORTH_SHARING {
+    let rows = rows_of_a_thread(a, b);
+    if threads == Threads::One || rows >= m {
         return one_thread(output, stride, a, b, before);
     }
-    // One region for a product; gemm's own threads meet several times, and each time costs as much
-    // as a small product.
-    let rows = m.div_ceil(parts);
     let chunks = output.par_chunks_mut(rows * stride).enumerate();
-    chunks.take(parts).for_each(|(part, output)| {
+    chunks.take(m.div_ceil(rows)).for_each(|(part, output)| {
         one_thread(output, stride, a.rows(part * rows, rows), b, before);
     });
+}
+
+/// Gives a · b with `row` added to every row; an empty one is none. All threads work on it.
+///
+/// # Panics
+/// If the matrices do not fit each other, or the row does not fit them.
+pub fn product_and_row(a: Matrix, b: Matrix, row: &[f32]) -> Vec<f32> {
+    let (m, n) = (a.rows, b.columns);
+    assert!(row.is_empty() || row.len() == n, "row");
+    let rows = rows_of_a_thread(a, b);
+    let before = match row.is_empty() {
+        true => Before::Replaced,
+        false => Before::Added,
+    };
+    let (len, chunk) = (m * n, rows * n);
+    in_parts(len, chunk, count(len, chunk), |part, output| {
+        if before == Before::Added {
+            let rows = output.chunks_exact_mut(n);
+            rows.for_each(|output| output.copy_from_slice(row));
+        }
+        one_thread(output, n, a.rows(part * rows, rows), b, before);
+    })
+}
+
+/// Gives how many rows of a product one thread shall make: all of them where a second one would cost more than it
+/// brings. The threads meet once for a product; those of libraries meet several times, and each time costs as much as a
+/// small product.
+fn rows_of_a_thread(a: Matrix, b: Matrix) -> usize {
+    assert_eq!(a.columns, b.rows, "inner sizes");
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let parts = rayon::current_num_threads().min(m / LEAST_ROWS);
+    if parts < 2 || m * n * k < WORTH_SHARING {
+        return m;
+    }
+    m.div_ceil(parts)
 }
 
 /// Writes a · b to an output of at least its size.
 fn one_thread(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: Before) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
+    if let Some((a, b)) = a.lines().zip(b.lines()).filter(|_| a.column_stride == 1) {
+        // By columns, and turned: faer 0.24.4 changes the strides where it is asked for rows.
+        let output = MatMut::from_column_major_slice_with_stride_mut(output, n, m, stride.max(n))
+            .transpose_mut();
+        let before = match before {
+            Before::Replaced => Accum::Replace,
+            Before::Added => Accum::Add,
+        };
+        return faer::linalg::matmul::matmul(output, before, a, b, 1.0, Par::Seq);
+    }
     assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
     #[expect(unsafe_code, reason = "gemm takes pointers")]
     // SAFETY: every element of a and b lies inside its slice, as they were made, and every element
@@ -187,9 +254,17 @@ mod tests {
         // Small and odd, and large enough to be shared among threads.
         for [m, k, n] in [[1, 1, 1], [3, 5, 7], [150, 130, 140]] {
             let (a, b) = (numbers(2 * m * k), numbers(2 * k * n));
-            let a = Matrix::of_rows(&a, k, m, 2 * m).transposed();
+            let lying = Matrix::of_rows(&a, m, k, 2 * k);
+            let transposed = Matrix::of_rows(&a, k, m, 2 * m).transposed();
+            let apart = Matrix::strided(&a, [m, k], [2, 2 * m]);
             let b = Matrix::of_rows(&b, k, n, 2 * n);
-            for before in [Before::Replaced, Before::Added] {
+            for (a, before) in [
+                (lying, Before::Replaced),
+                (lying, Before::Added),
+                (transposed, Before::Replaced),
+                (transposed, Before::Added),
+                (apart, Before::Added),
+            ] {
                 let stride = n + 2;
                 let mut output = vec![3.0; m * stride];
                 product(&mut output, stride, a, b, before, Threads::All);
