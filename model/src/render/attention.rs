@@ -57,26 +57,19 @@ impl Attention {
         split_heads(project(&self.q, states))
     }
 
-    /// Attends to every pair and projects out: softmax(QKᵀ/√64) V, `[b, m, d]`. When `causal`, the
-    /// queries are the last of the keys, and none sees a later one.
+    /// Attends to every pair, earlier ones and own, and projects out: softmax(QKᵀ/√64) V, `[b, m, d]`. When
+    /// `causal`, the queries are the last of the keys, and none sees a later one.
     ///
     /// # Shapes
     /// queries `[b, heads, m, 64]`, pairs `[b, heads, s, 64]`.
-    pub(super) fn attend(&self, queries: Tensor<4>, pairs: KeyValues, causal: bool) -> Tensor<3> {
-        project(&self.o, self.heads(queries, pairs, causal))
-    }
-
-    /// [`attend`](Self::attend) without projecting out.
-    pub(super) fn heads(&self, queries: Tensor<4>, pairs: KeyValues, causal: bool) -> Tensor<3> {
-        #[cfg(feature = "flex")]
-        if crate::flex::takes(&queries) {
-            let [queries, keys, values] = [queries, pairs.keys, pairs.values].map(merge_heads);
-            return super::flex::attention(queries, keys, values, causal);
-        }
-        let [_, _, m, _] = queries.dims();
-        let [_, _, s, _] = pairs.keys.dims();
-        let bias = causal.then(|| causal_bias(m, s, &queries.device()));
-        merge_heads(biased_heads(queries, pairs, bias))
+    pub(super) fn attend(
+        &self,
+        queries: Tensor<4>,
+        earlier: Option<KeyValues>,
+        own: KeyValues,
+        causal: bool,
+    ) -> Tensor<3> {
+        project(&self.o, heads(queries, earlier, own, causal))
     }
 
     /// [`attend`](Self::attend) with something added to the scores.
@@ -91,6 +84,28 @@ impl Attention {
     ) -> Tensor<3> {
         project(&self.o, merge_heads(biased_heads(queries, pairs, bias)))
     }
+}
+
+/// Gives softmax(QKᵀ/√64) V for [`Attention::attend`].
+fn heads(
+    queries: Tensor<4>,
+    earlier: Option<KeyValues>,
+    own: KeyValues,
+    causal: bool,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if crate::flex::takes(&queries) {
+        let merged = |pairs: KeyValues| [pairs.keys, pairs.values].map(merge_heads);
+        let (earlier, own) = (earlier.map(merged), merged(own));
+        return super::flex::attention(merge_heads(queries), earlier, own, causal);
+    }
+    let pairs = match earlier {
+        Some(earlier) => earlier.followed_by(own),
+        None => own,
+    };
+    let [m, s] = [&queries, &pairs.keys].map(|x| x.dims()[2]);
+    let bias = causal.then(|| causal_bias(m, s, &queries.device()));
+    merge_heads(biased_heads(queries, pairs, bias))
 }
 
 /// Gives softmax(QKᵀ/√64 + bias) V, `[b, heads, m, 64]`, the softmax in single precision at least.

@@ -5,9 +5,11 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Int, Tensor};
 
-use super::attention::{Attention, KeyValues, causal_bias, merge_heads, project, split_heads};
+use super::attention::{
+    Attention, KeyValues, causal_bias, merge_heads, project, project_by, split_heads,
+};
 use super::geglu::geglu;
-use super::norm::normalize;
+use super::norm::{affine, normalize, standardize};
 use super::precision::Precision;
 
 /// GEGLU: value ⊙ gelu(gate), exact erf; the value half comes first (page §7).
@@ -63,15 +65,18 @@ impl Block {
         let a = normalize(&self.norm1, z.clone());
         let queries = self.attn.queries(a.clone());
         let own = self.attn.key_values(a);
-        let pairs = match context {
-            None => own,
-            Some(context) => context.pairs.clone().followed_by(own),
-        };
-        let attended = match context.and_then(|context| context.bias.clone()) {
-            None => self.attn.attend(queries, pairs, causal),
-            Some(bias) => {
+        let attended = match context.cloned() {
+            Some(LayerContext {
+                pairs,
+                bias: Some(bias),
+            }) => {
                 let bias = joint_bias(bias, queries.dims()[2], causal);
+                let pairs = pairs.followed_by(own);
                 self.attn.attend_biased(queries, pairs, Some(bias))
+            }
+            context => {
+                let earlier = context.map(|context| context.pairs);
+                self.attn.attend(queries, earlier, own, causal)
             }
         };
         self.rest(z + attended, text)
@@ -82,7 +87,7 @@ impl Block {
         let z = match (text, &self.norm2, &self.cross) {
             (Some(text), Some(norm2), Some(cross)) => {
                 let queries = cross.queries(normalize(norm2, z.clone()));
-                z + cross.attend(queries, text.clone(), false)
+                z + cross.attend(queries, None, text.clone(), false)
             }
             _ => z,
         };
@@ -101,6 +106,31 @@ impl Block {
     /// Projects the states `[b, s, d]` that entered this layer to keys and values.
     pub(super) fn project(&self, states: Tensor<3>) -> KeyValues {
         self.attn.key_values(normalize(&self.norm1, states))
+    }
+
+    /// Projects context states `[b, s, d]`, off the graph, where gradients are wanted.
+    ///
+    /// Normalized states are the same whatever is learned here, so γ and β go into the weights instead: (n ⊙ γ + β) W
+    /// = n (γ ⊙ W) + β W. Spelled as [`project`](Self::project) does it, γ and β would want the gradient of every
+    /// context token, a third of all work on contexts; so they have theirs from that of the weight.
+    pub(super) fn project_context(&self, states: Tensor<3>) -> KeyValues {
+        let precision = states.dtype();
+        let states = standardize(states).cast(precision);
+        let project = |layer: &Linear, states: Tensor<3>| {
+            let (gamma, beta) = affine(&self.norm1);
+            let weight = layer.weight.val();
+            let shift = beta
+                .unsqueeze::<2>()
+                .matmul(weight.clone())
+                .squeeze_dim::<1>(0);
+            let bias = layer.bias.as_ref().map(|bias| bias.val() + shift);
+            let weight = weight * gamma.unsqueeze_dim::<2>(1);
+            split_heads(project_by(states, weight, bias))
+        };
+        KeyValues {
+            keys: project(&self.attn.k, states.clone()),
+            values: project(&self.attn.v, states),
+        }
     }
 
     /// Projects text states `[b, t, d]`; nothing in an unconditional layer.

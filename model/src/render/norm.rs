@@ -3,14 +3,40 @@
 
 use burn::nn::LayerNorm;
 use burn::tensor::Tensor;
+use burn::tensor::module::layer_norm;
 
 use super::precision::single;
+
+/// Added to the variance: burn-nn's default, which every normalization here has (page §7).
+const EPSILON: f64 = 1e-5;
 
 /// Normalizes states `[b, m, d]` over their width. Those of half precision are summed and divided in
 /// single precision, and given back as they came.
 pub(super) fn normalize(norm: &LayerNorm, states: Tensor<3>) -> Tensor<3> {
     let precision = states.dtype();
     normalize_single(norm, single(states)).cast(precision)
+}
+
+/// Gives states `[b, m, d]` with mean 0 and variance 1 over their width, in single precision at least: what
+/// [`normalize`] gives before γ and β.
+pub(super) fn standardize(states: Tensor<3>) -> Tensor<3> {
+    let states = single(states);
+    let ([_, _, d], device) = (states.dims(), states.device());
+    let (ones, zeros) = (Tensor::ones([d], &device), Tensor::zeros([d], &device));
+    #[cfg(feature = "flex")]
+    if crate::flex::takes(&states) {
+        return flex::layer_norm(states, ones, zeros);
+    }
+    layer_norm(states, ones, Some(zeros), EPSILON)
+}
+
+/// Gives γ and β.
+pub(super) fn affine(norm: &LayerNorm) -> (Tensor<1>, Tensor<1>) {
+    let beta = norm
+        .beta
+        .as_ref()
+        .expect("every normalization here has both");
+    (norm.gamma.val(), beta.val())
 }
 
 fn normalize_single(norm: &LayerNorm, states: Tensor<3>) -> Tensor<3> {
@@ -33,10 +59,8 @@ mod flex {
     use burn::tensor::Tensor;
     use nuwa_kernels::layer_norm as kernel;
 
+    use super::EPSILON;
     use crate::flex::{numbers, record, tensor};
-
-    /// That of burn-nn's default, which every normalization here has (page §7).
-    const EPSILON: f64 = 1e-5;
 
     pub(super) fn layer_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<3> {
         let (x, gamma, beta) = (

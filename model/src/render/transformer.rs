@@ -188,7 +188,7 @@ impl Renderer {
                 .iter()
                 .map(|cache| cache.states[l].clone())
                 .collect();
-            let pairs = layer.project(Tensor::cat(states, 1)); // [b, n·m, d]
+            let pairs = layer.project_context(Tensor::cat(states, 1)); // [b, n·m, d]
             Some(layer.relate(pairs, rows.clone(), input.own_row))
         };
         self.layers.iter().enumerate().map(relate).collect()

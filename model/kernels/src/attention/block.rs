@@ -1,7 +1,7 @@
 //! The queries of one head that are worked on at once.
 
 use super::rows::Back;
-use super::{ROWS, Shape};
+use super::{Pairs, ROWS, Shape};
 use crate::attend::WIDTH;
 use crate::product::{Before, Matrix, Threads, product};
 use crate::simd::dispatch;
@@ -10,6 +10,7 @@ use crate::simd::dispatch;
 #[derive(Clone, Copy)]
 pub(super) struct Block {
     shape: Shape,
+    keys: usize,
     /// Picture and head: b · heads + head.
     row: usize,
     /// First query.
@@ -21,11 +22,12 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(shape: Shape, row: usize, block: usize) -> Self {
+    pub(super) fn new(shape: Shape, keys: usize, row: usize, block: usize) -> Self {
         let first = block * ROWS;
         let count = ROWS.min(shape.queries - first);
         let mut of = Self {
             shape,
+            keys,
             row,
             first,
             count,
@@ -37,16 +39,9 @@ impl Block {
 
     /// Gives how many keys the `n`-th query sees.
     pub(super) fn sees(&self, n: usize) -> usize {
-        let Shape {
-            queries,
-            keys,
-            causal,
-            ..
-        } = self.shape;
-        if causal {
-            keys - queries + self.first + n + 1
-        } else {
-            keys
+        match self.shape.causal {
+            true => self.keys - self.shape.queries + self.first + n + 1,
+            false => self.keys,
         }
     }
 
@@ -68,42 +63,83 @@ impl Block {
         self.head(states, self.shape.queries, self.first, self.count)
     }
 
+    /// Gives the pairs that any of the queries sees: which they are, how many keys come before, and how many are seen.
+    fn seen<'a, 'b>(
+        &self,
+        pairs: &'b [Pairs<'a>],
+    ) -> impl Iterator<Item = (usize, Pairs<'a>, usize, usize)> + use<'a, 'b> {
+        let (mut before, seen) = (0, self.seen);
+        let each = pairs.iter().enumerate().map(move |(at, pairs)| {
+            let first = before;
+            before += pairs.count;
+            (
+                at,
+                *pairs,
+                first,
+                pairs.count.min(seen.saturating_sub(first)),
+            )
+        });
+        each.filter(|(_, _, _, count)| *count > 0)
+    }
+
+    /// Writes the products of queries, or what has their shape, with keys or values, `[count, seen]`.
+    fn products(
+        &self,
+        queries: &[f32],
+        pairs: &[Pairs],
+        which: for<'a> fn(&Pairs<'a>) -> &'a [f32],
+        output: &mut [f32],
+    ) {
+        for (_, pairs, first, count) in self.seen(pairs) {
+            let keys = self.head(which(&pairs), pairs.count, 0, count).transposed();
+            let (output, queries) = (&mut output[first..], self.own(queries));
+            product(
+                output,
+                self.seen,
+                queries,
+                keys,
+                Before::Replaced,
+                Threads::One,
+            );
+        }
+    }
+
     /// Writes QKᵀ, `[count, seen]`.
-    pub(super) fn scores(&self, queries: &[f32], keys: &[f32], output: &mut [f32]) {
-        let keys = self.head(keys, self.shape.keys, 0, self.seen).transposed();
-        let queries = self.own(queries);
-        product(
-            output,
-            self.seen,
-            queries,
-            keys,
-            Before::Replaced,
-            Threads::One,
-        );
+    pub(super) fn scores(&self, queries: &[f32], pairs: &[Pairs], output: &mut [f32]) {
+        self.products(queries, pairs, |pairs| pairs.keys, output);
+    }
+
+    /// Writes the sums of values, or keys, by weights `[count, seen]`.
+    pub(super) fn average(
+        &self,
+        weights: &[f32],
+        pairs: &[Pairs],
+        which: for<'a> fn(&Pairs<'a>) -> &'a [f32],
+        output: &mut [f32],
+    ) {
+        let mut before = Before::Replaced;
+        for (_, pairs, first, count) in self.seen(pairs) {
+            let weights = Matrix::of_rows(&weights[first..], self.count, count, self.seen);
+            let values = self.head(which(&pairs), pairs.count, 0, count);
+            product(output, WIDTH, weights, values, before, Threads::One);
+            before = Before::Added;
+        }
     }
 
     /// Writes the gradient of the queries and adds to those of keys and values.
     pub(super) fn back(
         &self,
-        [queries, keys, values, gradient]: [&[f32]; 4],
+        [queries, gradient]: [&[f32]; 2],
+        pairs: &[Pairs],
         totals: &[f32],
         found: &mut [f32],
-        [of_keys, of_values]: &mut [Vec<f32>; 2],
+        of_pairs: &mut [[Vec<f32>; 2]],
     ) {
         let (count, seen) = (self.count, self.seen);
         let mut weights = vec![0.0; count * seen];
         let mut pulls = vec![0.0; count * seen];
-        self.scores(queries, keys, &mut weights);
-        let values = self.head(values, self.shape.keys, 0, seen).transposed();
-        let own = self.own(gradient);
-        product(
-            &mut pulls,
-            seen,
-            own,
-            values,
-            Before::Replaced,
-            Threads::One,
-        );
+        self.scores(queries, pairs, &mut weights);
+        self.products(gradient, pairs, |pairs| pairs.values, &mut pulls);
         let rows = weights
             .chunks_exact_mut(seen)
             .zip(pulls.chunks_exact_mut(seen));
@@ -117,19 +153,15 @@ impl Block {
                 seen,
             });
         }
-        let weights = Matrix::of_rows(&weights, count, seen, seen);
-        let pulls = Matrix::of_rows(&pulls, count, seen, seen);
-        let keys = self.head(keys, self.shape.keys, 0, seen);
-        let (replaced, added, one) = (Before::Replaced, Before::Added, Threads::One);
-        product(found, WIDTH, pulls, keys, replaced, one);
-        product(of_values, WIDTH, weights.transposed(), own, added, one);
-        product(
-            of_keys,
-            WIDTH,
-            pulls.transposed(),
-            self.own(queries),
-            added,
-            one,
-        );
+        self.average(&pulls, pairs, |pairs| pairs.keys, found);
+        for (at, _, first, theirs) in self.seen(pairs) {
+            let [of_keys, of_values] = &mut of_pairs[at];
+            let sums = [(of_values, &weights, gradient), (of_keys, &pulls, queries)];
+            for (output, rows, states) in sums {
+                let rows = Matrix::of_rows(&rows[first..], count, theirs, seen).transposed();
+                let states = self.own(states);
+                product(output, WIDTH, rows, states, Before::Added, Threads::One);
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Attention of whole patches on the CPU, on the graph or off it. Spelled out, its scores are
 //! written and read a dozen times, which takes longer than its products.
 
+use std::iter;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,24 +12,32 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use nuwa_kernels::attend::WIDTH;
-use nuwa_kernels::attention::{self as kernel, Shape};
+use nuwa_kernels::attention::{self as kernel, Pairs, Shape};
 
 use crate::flex::{numbers, record, tensor};
 
-/// Gives softmax(QKᵀ/√64) V. When `causal`, the queries are the last of the keys, and none sees a
-/// later one.
+/// Gives softmax(QKᵀ/√64) V over keys and values of two places, such as a context and the patch itself, which are thus
+/// not copied to one. When `causal`, the queries are the last of the keys, and none sees a later one.
 ///
 /// # Shapes
 /// queries `[b, m, d]`, keys and values `[b, s, d]`; gives `[b, m, d]`.
 pub(in crate::render) fn attention(
     queries: Tensor<3>,
-    keys: Tensor<3>,
-    values: Tensor<3>,
+    earlier: Option<[Tensor<3>; 2]>,
+    own: [Tensor<3>; 2],
     causal: bool,
 ) -> Tensor<3> {
-    let [queries, keys, values] = [queries, keys, values].map(Tensor::into_dispatch);
+    let [b, _, d] = own[0].dims();
+    let earlier = earlier.unwrap_or_else(|| {
+        let nothing = Tensor::zeros([b, 0, d], &own[0].device());
+        [nothing.clone(), nothing]
+    });
+    let [queries, keys, values, own_keys, own_values] = {
+        let ([keys, values], [own_keys, own_values]) = (earlier, own);
+        [queries, keys, values, own_keys, own_values].map(Tensor::into_dispatch)
+    };
     Tensor::from_dispatch(<Dispatch as Attention>::patch_attention(
-        queries, keys, values, causal,
+        queries, keys, values, own_keys, own_values, causal,
     ))
 }
 
@@ -37,6 +47,8 @@ trait Attention: Backend {
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
+        own_keys: FloatTensor<Self>,
+        own_values: FloatTensor<Self>,
         causal: bool,
     ) -> FloatTensor<Self>;
 }
@@ -46,9 +58,12 @@ impl Attention for Flex {
         queries: FlexTensor,
         keys: FlexTensor,
         values: FlexTensor,
+        own_keys: FlexTensor,
+        own_values: FlexTensor,
         causal: bool,
     ) -> FlexTensor {
-        let states = [queries, keys, values].map(|tensor| tensor.to_contiguous());
+        let states = [queries, keys, values, own_keys, own_values];
+        let states = states.map(|tensor| tensor.to_contiguous());
         run(&states, causal).0
     }
 }
@@ -58,9 +73,12 @@ impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
         queries: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
+        own_keys: FloatTensor<Self>,
+        own_values: FloatTensor<Self>,
         causal: bool,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(Scores, [queries, keys, values], |states| {
+        let states = [queries, keys, values, own_keys, own_values];
+        record::<C, _, 5>(Scores, states, |states| {
             let states = states.map(|tensor| tensor.to_contiguous());
             let (output, totals) = run(&states, causal);
             (output, (states, totals, causal))
@@ -71,28 +89,26 @@ impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
 #[derive(Debug)]
 struct Scores;
 
-impl Backward<Flex, 3> for Scores {
-    /// Queries, keys and values, the totals of the scores, and whether it is causal.
-    type State = ([FlexTensor; 3], Vec<f32>, bool);
+impl Backward<Flex, 5> for Scores {
+    /// Queries, both pairs of keys and values, the totals of the scores, and whether it is causal.
+    type State = ([FlexTensor; 5], Vec<f32>, bool);
 
     fn backward(
         self,
-        ops: Ops<Self::State, 3>,
+        ops: Ops<Self::State, 5>,
         gradients: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
         let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let (states, totals, causal) = ops.state;
-        let [queries, keys, values] = states.each_ref().map(numbers);
         let found = kernel::gradients(
-            queries,
-            keys,
-            values,
+            numbers(&states[0]),
+            &pairs(&states),
             &totals,
             numbers(&gradient),
             shape(&states, causal),
         );
-        let found = [found.queries, found.keys, found.values];
+        let found = iter::once(found.queries).chain(found.pairs.into_iter().flatten());
         for ((node, found), of) in ops.parents.into_iter().zip(found).zip(&states) {
             if let Some(node) = node {
                 let found = tensor(found, of.layout().shape().clone());
@@ -103,21 +119,29 @@ impl Backward<Flex, 3> for Scores {
 }
 
 /// Attends over contiguous states; also gives the totals of the scores.
-fn run(states: &[FlexTensor; 3], causal: bool) -> (FlexTensor, Vec<f32>) {
-    let [queries, keys, values] = states.each_ref().map(numbers);
-    let found = kernel::forward(queries, keys, values, shape(states, causal));
+fn run(states: &[FlexTensor; 5], causal: bool) -> (FlexTensor, Vec<f32>) {
+    let found = kernel::forward(numbers(&states[0]), &pairs(states), shape(states, causal));
     let output = tensor(found.output, states[0].layout().shape().clone());
     (output, found.totals)
 }
 
-fn shape([queries, keys, _]: &[FlexTensor; 3], causal: bool) -> Shape {
+fn pairs([_, keys, values, own_keys, own_values]: &[FlexTensor; 5]) -> [Pairs<'_>; 2] {
+    [[keys, values], [own_keys, own_values]].map(|[keys, values]| {
+        let [_, count, _] = keys.layout().shape().dims();
+        Pairs {
+            keys: numbers(keys),
+            values: numbers(values),
+            count,
+        }
+    })
+}
+
+fn shape([queries, ..]: &[FlexTensor; 5], causal: bool) -> Shape {
     let [batch, m, d] = queries.layout().shape().dims();
-    let [_, s, _] = keys.layout().shape().dims();
     Shape {
         batch,
         heads: d / WIDTH,
         queries: m,
-        keys: s,
         causal,
     }
 }
@@ -162,11 +186,11 @@ mod tests {
             let states = [draw([b, m, d]), draw([b, s, d]), draw([b, s, d])];
             let pull = draw([b, m, d]);
             for causal in [true, false] {
-                type Attend = fn(Tensor<3>, Tensor<3>, Tensor<3>, bool) -> Tensor<3>;
+                type Attend<'a> = &'a dyn Fn(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>;
                 let run = |attend: Attend| {
                     let states = states.clone().map(|x| Tensor::from_inner(x).require_grad());
                     let [queries, keys, values] = states.clone();
-                    let y = attend(queries, keys, values, causal);
+                    let y = attend(queries, keys, values);
                     let loss = (y.clone() * Tensor::from_inner(pull.clone())).sum();
                     let gradients = loss.backward();
                     let found = states.map(|x| x.grad(&gradients).expect("tracked"));
@@ -174,9 +198,20 @@ mod tests {
                     all.extend(found.map(Tensor::into_data));
                     all
                 };
-                let (found, expected) = (run(attention), run(spelled_out));
-                for (found, expected) in found.iter().zip(&expected) {
-                    found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-4, 5e-5));
+                let expected = run(&|q, k, v| spelled_out(q, k, v, causal));
+                // Keys in one place, or some of them elsewhere; those of a causal block may lie in both.
+                for first in [0, s / 3, s - 1] {
+                    let found = run(&|queries, keys, values| {
+                        let part = |x: &Tensor<3>, first, count| x.clone().narrow(1, first, count);
+                        let both = [keys, values];
+                        let earlier = both.each_ref().map(|x| part(x, 0, first.max(1)));
+                        let own = both.each_ref().map(|x| part(x, first, s - first));
+                        let earlier = (first > 0).then_some(earlier);
+                        attention(queries, earlier, own, causal)
+                    });
+                    for (found, expected) in found.iter().zip(&expected) {
+                        found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-4, 5e-5));
+                    }
                 }
             }
         }
