@@ -18,7 +18,7 @@ pub fn numbers(tensor: &FlexTensor) -> &[f32] {
 }
 
 /// Gives numbers as a tensor.
-pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(numbers, shape))
 }
 

@@ -25,5 +25,5 @@ pub mod import;
 pub mod patch;
 pub mod preset;
 pub mod render;
-mod softmax;
+pub mod softmax;
 pub mod vqgan;

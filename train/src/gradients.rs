@@ -62,11 +62,47 @@ impl ModuleVisitor for Squares<'_> {
         let Some(gradient) = self.gradients.get::<D>(param.id) else {
             return;
         };
-        let squares = (gradient.clone() * gradient).sum();
+        let squares = square_sum(gradient);
         self.sum = Some(match self.sum.take() {
             Some(sum) => sum + squares,
             None => squares,
         });
+    }
+}
+
+/// Gives the sum of all squares, `[1]`.
+fn square_sum<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if nuwa_model::flex::takes(&x) {
+        return flex::square_sum(x);
+    }
+    (x.clone() * x).sum()
+}
+
+/// On the CPU in one pass, by all threads: Burn writes the squares of every gradient down first.
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+    use burn::tensor::Tensor;
+    use nuwa_kernels::squares;
+    use nuwa_model::flex::{numbers, tensor};
+
+    pub(super) fn square_sum<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+        Tensor::from_dispatch(<Dispatch as SquareSum>::square_sum(x.into_dispatch()))
+    }
+
+    #[backend_extension(Flex)]
+    trait SquareSum: Backend {
+        fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    }
+
+    impl SquareSum for Flex {
+        fn square_sum(x: FlexTensor) -> FlexTensor {
+            let sum = squares::sum(numbers(&x.to_contiguous()));
+            tensor(vec![sum as f32], [1])
+        }
     }
 }
 

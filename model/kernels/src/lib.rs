@@ -1,6 +1,6 @@
 //! Processor kernels for what training and painting spend their time on, with their gradients:
 //! matrix products, 3 × 3 convolutions, normalizations, softmax, GEGLU, attention of patches and of
-//! tokens that are written one by one, and a step of Adam. Slices in, vectors out, no tensors.
+//! tokens that are written one by one, the norm of gradients, and a step of Adam. Slices in, vectors out, no tensors.
 //!
 //! A crate of its own so that it is optimized in every profile. Maps are `[b, c, h, w]`, states
 //! `[b, tokens, width]`, row-major. Loops are written over fixed-size arrays, which the compiler turns into vector
@@ -19,6 +19,7 @@ pub mod norm_swish;
 pub mod product;
 mod simd;
 pub mod softmax;
+pub mod squares;
 mod sums;
 
 /// Multiplies and adds, in one instruction where the processor has one.

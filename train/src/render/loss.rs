@@ -1,7 +1,7 @@
 //! Loss of a patch: cross-entropy with label smoothing (page §4, §9.6).
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor};
+use nuwa_model::softmax::log_sum_exp;
 
 /// Gives the mean cross-entropy of the tokens, or of the masked ones only.
 ///
@@ -16,15 +16,13 @@ pub fn patch_loss(
     smoothing: f64,
     masked: Option<Tensor<2, Bool>>,
 ) -> Tensor<1> {
-    let log_p = log_softmax(logits, 2);
-    let hit = log_p
-        .clone()
-        .gather(2, tokens.unsqueeze_dim::<3>(2))
-        .squeeze_dim::<2>(2); // [b, m]
+    let total = log_sum_exp(logits.clone());
+    let hit = logits.clone().gather(2, tokens.unsqueeze_dim::<3>(2));
     let score = match smoothing {
         0.0 => hit,
-        _ => hit * (1.0 - smoothing) + log_p.mean_dim(2).squeeze_dim::<2>(2) * smoothing,
+        _ => hit * (1.0 - smoothing) + logits.mean_dim(2) * smoothing,
     };
+    let score = (score - total).squeeze_dim::<2>(2); // [b, m]
     match masked {
         None => score.mean().neg(),
         Some(masked) => {
