@@ -70,6 +70,7 @@ mod flex {
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{Backend, Dispatch, Flex, backend_extension};
     use nuwa_kernels::adam::{self, Factors};
+    use nuwa_model::flex::{numbers, tensor};
 
     use super::*;
 
@@ -126,16 +127,16 @@ mod flex {
             moment_2: FlexTensor,
             factors: Factors,
         ) -> (FlexTensor, FlexTensor, FlexTensor) {
-            let [mut weights, mut moment_1, mut moment_2] = [weights, moment_1, moment_2].map(own);
-            let gradient = gradient.to_contiguous();
-            let gradient = nuwa_model::flex::numbers(&gradient);
-            adam::step(
-                weights.storage_mut(),
-                gradient,
+            let [mut moment_1, mut moment_2] = [moment_1, moment_2].map(own);
+            let [weights, gradient] = [weights, gradient].map(|tensor| tensor.to_contiguous());
+            let moved = adam::step(
+                numbers(&weights),
+                numbers(&gradient),
                 moment_1.storage_mut(),
                 moment_2.storage_mut(),
                 factors,
             );
+            let weights = tensor(moved, weights.layout().shape().clone());
             (weights, moment_1, moment_2)
         }
     }

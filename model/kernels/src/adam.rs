@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::fresh::in_parts;
 use crate::multiply_add;
 use crate::simd::{Kernel, dispatch};
 
@@ -21,41 +22,45 @@ pub struct Factors {
     pub epsilon: f32,
 }
 
-/// Updates both moments by the gradient, and the weights by the moments.
+/// Updates both moments by the gradient, and gives the weights that follow from them. Whoever trains holds the old ones
+/// until it has all new ones, so there is nothing to be written in place.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn step(
-    weights: &mut [f32],
+    weights: &[f32],
     gradient: &[f32],
     moment_1: &mut [f32],
     moment_2: &mut [f32],
     factors: Factors,
-) {
+) -> Vec<f32> {
     let n = weights.len();
     let all = [gradient.len(), moment_1.len(), moment_2.len()];
     assert_eq!(all, [n; 3], "lengths");
-    let chunks = weights
+    let moments = moment_1
         .par_chunks_mut(CHUNK)
-        .zip(gradient.par_chunks(CHUNK))
-        .zip(moment_1.par_chunks_mut(CHUNK))
         .zip(moment_2.par_chunks_mut(CHUNK));
-    chunks.for_each(|(((weights, gradient), moment_1), moment_2)| {
-        dispatch(Step {
-            weights,
-            gradient,
-            moment_1,
-            moment_2,
-            factors,
-        });
-    });
+    let weights = weights.par_chunks(CHUNK).zip(gradient.par_chunks(CHUNK));
+    in_parts(
+        n,
+        CHUNK,
+        weights.zip(moments),
+        |(weights, moments), output| {
+            dispatch(Step {
+                weights,
+                moments,
+                output,
+                factors,
+            });
+        },
+    )
 }
 
 struct Step<'a> {
-    weights: &'a mut [f32],
-    gradient: &'a [f32],
-    moment_1: &'a mut [f32],
-    moment_2: &'a mut [f32],
+    /// Weights and their gradients.
+    weights: (&'a [f32], &'a [f32]),
+    moments: (&'a mut [f32], &'a mut [f32]),
+    output: &'a mut [f32],
     factors: Factors,
 }
 
@@ -70,12 +75,12 @@ impl Kernel for Step<'_> {
             rate,
             epsilon,
         } = self.factors;
-        let moments = self.moment_1.iter_mut().zip(self.moment_2);
-        let weights = self.weights.iter_mut().zip(self.gradient);
-        for ((w, g), (m, v)) in weights.zip(moments) {
+        let moments = self.moments.0.iter_mut().zip(self.moments.1);
+        let weights = self.weights.0.iter().zip(self.weights.1);
+        for (((w, g), (m, v)), output) in weights.zip(moments).zip(self.output) {
             *m = multiply_add::<FUSED>(*m, beta_1, g * (1.0 - beta_1));
             *v = multiply_add::<FUSED>(*v, beta_2, g * g * (1.0 - beta_2));
-            *w -= rate * *m / (v.sqrt() + epsilon);
+            *output = w - rate * *m / (v.sqrt() + epsilon);
         }
     }
 }
