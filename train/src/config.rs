@@ -65,7 +65,12 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let store = (&spec, recipe.samples);
     let config = RenderRunConfig::effective((preset, size), Path::new(""), store, |_| (), told)
         .map_err(Misuse)?;
-    if let Some(problem) = config.problem(&spec) {
+    // Whether there are held-out records is for `render` to say.
+    let judged = RenderRunConfig {
+        valid: Some(PathBuf::new()),
+        ..config.clone()
+    };
+    if let Some(problem) = judged.problem(&spec) {
         return Err(Misuse(problem).into());
     }
 

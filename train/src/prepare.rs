@@ -13,6 +13,7 @@ use nuwa_data::prepare::{
 pub(crate) use self::arguments::PixelSize;
 pub use self::arguments::PrepareArgs;
 use self::arguments::{LhqcArgs, LhqvArgs, OutArgs};
+use crate::cli::Misuse;
 use crate::run_folder::stop_flag;
 
 /// Makes the dataset that the arguments ask for; interrupted, it ends after the item at hand.
@@ -124,6 +125,10 @@ fn finish(
     let outcome = prepare(Watch {
         report: &report,
         stop: &stop,
+    })
+    .map_err(|error| match error {
+        DataError::NoFrameSize { .. } => Misuse(format!("{error} (--size)")).into(),
+        error => anyhow::Error::from(error),
     })?;
     bar.finish_and_clear();
     say!("{}", summary(&outcome, &args.out));

@@ -197,3 +197,57 @@ fn joint_bias(theirs: Tensor<4>, m: usize, causal: bool) -> Tensor<4> {
     ];
     Tensor::cat(parts, 3)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tolerance};
+
+    use super::*;
+    use crate::drawn;
+    use crate::patch::{Extent, TokenSize};
+    use crate::render::config::HEAD_WIDTH;
+    use crate::render::{Decoding, Feed, RendererConfig, Transfer};
+
+    #[test]
+    fn contexts_are_projected_as_patches_are_and_all_weights_have_the_same_gradients() {
+        let config = RendererConfig {
+            decoding: Decoding::Ar,
+            d_model: 128,
+            n_layers: 1,
+            n_codes: 16,
+            patch: TokenSize { f: 1, h: 2, w: 2 },
+            extent: Extent { w: 1, h: 1, f: 0 },
+            feed: Feed::Pre,
+            d_text: None,
+            transfer: Transfer::Context,
+        };
+        let learnt = |mean| {
+            let numbers = Tensor::from_inner(drawn::normal([128], mean, 0.5));
+            Param::from_tensor(numbers.require_grad())
+        };
+        let mut layer = config.init(&Device::flex().autodiff()).layers.remove(0);
+        layer.norm1.gamma = learnt(1.0);
+        layer.norm1.beta = Some(learnt(0.0));
+        layer.attn.v.bias = Some(learnt(0.0));
+        let states: Tensor<3> = drawn::normal([2, 12, 128], 1.0, 3.0);
+        let pull: Tensor<4> = drawn::normal([2, 2, 12, HEAD_WIDTH], 0.0, 1.0);
+        let run = |project: fn(&Block, Tensor<3>) -> KeyValues| {
+            let KeyValues { keys, values } = project(&layer, states.clone());
+            let pulled = keys.clone() + values.clone() * 2.0;
+            let loss = (pulled * Tensor::from_inner(pull.clone())).sum();
+            let gradients = loss.backward();
+            let of = |x: Tensor<1>| x.grad(&gradients).expect("tracked").into_data();
+            let of_weight = |x: &Linear| x.weight.val().grad(&gradients).expect("tracked");
+            let (gamma, beta) = affine(&layer.norm1);
+            let bias = layer.attn.v.bias.as_ref().expect("set above").val();
+            let mut found = [keys, values].map(|x| x.inner().into_data()).to_vec();
+            found.extend([gamma, beta, bias].map(of));
+            found.extend([&layer.attn.k, &layer.attn.v].map(|x| of_weight(x).into_data()));
+            found
+        };
+        let (found, expected) = (run(Block::project_context), run(Block::project));
+        for (found, expected) in found.iter().zip(&expected) {
+            found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-4, 1e-4));
+        }
+    }
+}

@@ -39,9 +39,10 @@ fn a_config_is_what_differs_laid_over_the_preset() {
     let mine = place.path("mine.toml");
     fs::write(&mine, "[stage_two]\npeak_rate = 3e-4\n").expect("written");
     let words = "config t2ihd --config @mine.toml --set stage_two.batch=500";
-    let (said, _) = place.done(words);
+    // Held-out records are given to `render`, so they are not missing here.
+    let (said, _) = place.done(&format!("{words} --set stage_two.patience=3"));
     let line = |key: &str| said.lines().find(|line| line.starts_with(key)).expect(key);
-    for key in ["peak_rate = 0.0003", "batch = 500"] {
+    for key in ["peak_rate = 0.0003", "batch = 500", "patience = 3"] {
         assert!(line(key).ends_with("# yours"), "{said}");
     }
     // As many epochs, in batches of another size.

@@ -197,8 +197,8 @@ fn bad_requests_name_what_is_wrong() {
     refused(
         &place,
         "folder @empty --out @x",
-        1,
-        "how large its frames shall be",
+        2,
+        "how large its frames shall be (--size)",
     );
     assert!(
         !place.path("x").exists(),

@@ -6,6 +6,20 @@ use crate::attend::WIDTH;
 use crate::product::{Before, Matrix, Threads, product};
 use crate::simd::dispatch;
 
+/// Keys or values.
+type Which = for<'a> fn(&Pairs<'a>) -> &'a [f32];
+
+/// Keys and values of one place, of which some are seen.
+struct Seen<'a> {
+    /// Which of the places it is.
+    at: usize,
+    pairs: Pairs<'a>,
+    /// Keys of the places before it.
+    first: usize,
+    /// How many of its own are seen, from the first on.
+    count: usize,
+}
+
 /// Some successive queries of one head.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
@@ -46,53 +60,43 @@ impl Block {
     }
 
     /// Gives the head's part of states, `count` tokens from `first` on, as rows of 64.
-    pub(super) fn head<'a>(
-        &self,
-        states: &'a [f32],
-        tokens: usize,
-        first: usize,
-        count: usize,
-    ) -> Matrix<'a> {
+    fn head<'a>(&self, states: &'a [f32], tokens: usize, first: usize, count: usize) -> Matrix<'a> {
         let stride = self.shape.heads * WIDTH;
         let (picture, head) = (self.row / self.shape.heads, self.row % self.shape.heads);
         let at = (picture * tokens + first) * stride + head * WIDTH;
         Matrix::of_rows(&states[at..], count, WIDTH, stride)
     }
 
+    /// Gives what is seen of the head's keys or values.
+    fn part<'a>(&self, seen: &Seen<'a>, which: Which) -> Matrix<'a> {
+        self.head(which(&seen.pairs), seen.pairs.count, 0, seen.count)
+    }
+
     fn own<'a>(&self, states: &'a [f32]) -> Matrix<'a> {
         self.head(states, self.shape.queries, self.first, self.count)
     }
 
-    /// Gives the pairs that any of the queries sees: which they are, how many keys come before, and how many are seen.
-    fn seen<'a, 'b>(
-        &self,
-        pairs: &'b [Pairs<'a>],
-    ) -> impl Iterator<Item = (usize, Pairs<'a>, usize, usize)> + use<'a, 'b> {
-        let (mut before, seen) = (0, self.seen);
-        let each = pairs.iter().enumerate().map(move |(at, pairs)| {
-            let first = before;
-            before += pairs.count;
-            (
+    /// Gives the pairs of which any query sees something.
+    fn seen<'a>(&self, pairs: &[Pairs<'a>]) -> Vec<Seen<'a>> {
+        let mut first = 0;
+        let each = pairs.iter().enumerate().map(|(at, pairs)| {
+            let count = pairs.count.min(self.seen.saturating_sub(first));
+            first += pairs.count;
+            Seen {
                 at,
-                *pairs,
-                first,
-                pairs.count.min(seen.saturating_sub(first)),
-            )
+                pairs: *pairs,
+                first: first - pairs.count,
+                count,
+            }
         });
-        each.filter(|(_, _, _, count)| *count > 0)
+        each.filter(|seen| seen.count > 0).collect()
     }
 
     /// Writes the products of queries, or what has their shape, with keys or values, `[count, seen]`.
-    fn products(
-        &self,
-        queries: &[f32],
-        pairs: &[Pairs],
-        which: for<'a> fn(&Pairs<'a>) -> &'a [f32],
-        output: &mut [f32],
-    ) {
-        for (_, pairs, first, count) in self.seen(pairs) {
-            let keys = self.head(which(&pairs), pairs.count, 0, count).transposed();
-            let (output, queries) = (&mut output[first..], self.own(queries));
+    fn products(&self, queries: &[f32], pairs: &[Pairs], which: Which, output: &mut [f32]) {
+        for seen in self.seen(pairs) {
+            let keys = self.part(&seen, which).transposed();
+            let (output, queries) = (&mut output[seen.first..], self.own(queries));
             product(
                 output,
                 self.seen,
@@ -114,13 +118,14 @@ impl Block {
         &self,
         weights: &[f32],
         pairs: &[Pairs],
-        which: for<'a> fn(&Pairs<'a>) -> &'a [f32],
+        which: Which,
         output: &mut [f32],
     ) {
         let mut before = Before::Replaced;
-        for (_, pairs, first, count) in self.seen(pairs) {
-            let weights = Matrix::of_rows(&weights[first..], self.count, count, self.seen);
-            let values = self.head(which(&pairs), pairs.count, 0, count);
+        for seen in self.seen(pairs) {
+            let weights = &weights[seen.first..];
+            let weights = Matrix::of_rows(weights, self.count, seen.count, self.seen);
+            let values = self.part(&seen, which);
             product(output, WIDTH, weights, values, before, Threads::One);
             before = Before::Added;
         }
@@ -154,11 +159,11 @@ impl Block {
             });
         }
         self.average(&pulls, pairs, |pairs| pairs.keys, found);
-        for (at, _, first, theirs) in self.seen(pairs) {
-            let [of_keys, of_values] = &mut of_pairs[at];
+        for of in self.seen(pairs) {
+            let [of_keys, of_values] = &mut of_pairs[of.at];
             let sums = [(of_values, &weights, gradient), (of_keys, &pulls, queries)];
             for (output, rows, states) in sums {
-                let rows = Matrix::of_rows(&rows[first..], count, theirs, seen).transposed();
+                let rows = Matrix::of_rows(&rows[of.first..], count, of.count, seen).transposed();
                 let states = self.own(states);
                 product(output, WIDTH, rows, states, Before::Added, Threads::One);
             }
