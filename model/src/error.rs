@@ -10,7 +10,7 @@ use crate::checkpoint::Kind;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file operation.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was being done: "open", "write" and so on.
         action: &'static str,

@@ -32,7 +32,7 @@ pub fn overlay<C: Serialize + DeserializeOwned>(base: &C, pairs: &[String]) -> R
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-        let place = find(&mut table, key.trim())?;
+        let place = find(&mut table, key.trim(), key.trim())?;
         *place = read(value.trim(), place);
     }
     let text = toml::to_string(&table).map_err(|e| e.to_string())?;
@@ -85,16 +85,17 @@ fn unknown(table: &Table, part: &str, whole: &str) -> String {
     }
 }
 
-fn find<'a>(table: &'a mut Table, key: &str) -> Result<&'a mut Value, String> {
+/// Gives the place of a key, which is the rest of a whole one.
+fn find<'a>(table: &'a mut Table, key: &str, whole: &str) -> Result<&'a mut Value, String> {
     let (first, rest) = key
         .split_once('.')
         .map_or((key, None), |(a, b)| (a, Some(b)));
-    let unknown = unknown(table, first, key);
+    let unknown = unknown(table, first, whole);
     let place = table.get_mut(first).ok_or(unknown)?;
     match (rest, place) {
         (None, place) => Ok(place),
-        (Some(rest), Value::Table(table)) => find(table, rest),
-        (Some(_), _) => Err(format!("{first:?} of {key:?} has no parts")),
+        (Some(rest), Value::Table(table)) => find(table, rest, whole),
+        (Some(_), _) => Err(format!("{first:?} of {whole:?} has no parts")),
     }
 }
 
@@ -138,7 +139,10 @@ mod tests {
     #[test]
     fn unknown_keys_and_wrong_values_are_named() {
         for (pair, part) in [
-            ("stage_two.bach=3", "did you mean \"batch\"?"),
+            (
+                "stage_two.bach=3",
+                "unknown key \"bach\" of \"stage_two.bach\"; did you mean \"batch\"?",
+            ),
             ("nothing=1", "nothing"),
             ("seed.x=1", "seed"),
             ("stage_two.batch=many", "usize"),

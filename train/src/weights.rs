@@ -18,6 +18,8 @@ use nuwa_model::vqgan::{PgVqgan, Vqgan};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::cli::Misuse;
+
 /// What to do with weights.
 #[derive(Debug, Subcommand)]
 pub enum WeightsArgs {
@@ -137,6 +139,27 @@ fn cpu() -> anyhow::Result<burn::tensor::Device> {
         .or_else(|_| DeviceChoice::Auto.open())?)
 }
 
+/// Gives what a folder of weights says of itself.
+///
+/// # Errors
+/// When it holds none; if folders in it do, as in a run, they are named.
+fn header(folder: &Path) -> anyhow::Result<(Header, Value)> {
+    if folder.is_dir() && !folder.join(checkpoint::CONFIG_FILE).exists() {
+        let within = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let networks = within.filter(|path| path.join(checkpoint::CONFIG_FILE).is_file());
+        let mut networks: Vec<String> = networks.map(|path| path.display().to_string()).collect();
+        networks.sort();
+        if !networks.is_empty() {
+            let (folder, networks) = (folder.display(), networks.join(", "));
+            return Err(Misuse(format!(
+                "{folder} holds several networks: name one of {networks}"
+            ))
+            .into());
+        }
+    }
+    Ok(checkpoint::read_header(folder)?)
+}
+
 fn refuse_to_replace(path: &Path, force: bool) -> anyhow::Result<()> {
     if !force && path.exists() {
         bail!("{} is there already; --force replaces it", path.display());
@@ -211,7 +234,7 @@ fn report_skipped(skipped: &[String]) {
 
 fn export(args: &ExportArgs) -> anyhow::Result<()> {
     refuse_to_replace(&args.out, args.force)?;
-    let (header, _) = checkpoint::read_header(&args.folder)?;
+    let (header, _) = header(&args.folder)?;
     match header.kind {
         Kind::Vqgan => hand_out::<Vqgan>(args),
         Kind::PgVqgan => hand_out::<PgVqgan>(args),
@@ -296,6 +319,18 @@ mod tests {
             );
             weights(&["inspect", &again]).unwrap();
             weights(&["inspect", &out, "--json"]).unwrap();
+        }
+        // A folder of several networks, as a run is.
+        let (all, out) = (path(""), path("all.safetensors"));
+        for args in [
+            ["inspect", &all].as_slice(),
+            &["export", &all, "--out", &out],
+        ] {
+            let cause = cause(args);
+            assert!(
+                cause.contains("name one of") && cause.contains(&path("vqgan")),
+                "{cause}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use nuwa_model::checkpoint::{self, Kind, TensorInfo};
 use nuwa_model::import;
 use serde_json::{Value, json};
 
-use super::{InspectArgs, print};
+use super::{InspectArgs, header, print};
 
 /// What `weights inspect` tells.
 struct Report {
@@ -19,7 +19,7 @@ struct Report {
 
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let report = if args.path.is_dir() {
-        let (header, architecture) = checkpoint::read_header(&args.path)?;
+        let (header, architecture) = header(&args.path)?;
         Report {
             kind: Some(header.kind),
             architecture: Some(architecture),
