@@ -152,7 +152,7 @@ fn header(folder: &Path) -> anyhow::Result<(Header, Value)> {
         if !networks.is_empty() {
             let (folder, networks) = (folder.display(), networks.join(", "));
             return Err(Misuse(format!(
-                "{folder} holds several networks: name one of {networks}"
+                "{folder} holds no weights itself: name one of {networks}"
             ))
             .into());
         }
@@ -320,7 +320,7 @@ mod tests {
             weights(&["inspect", &again]).unwrap();
             weights(&["inspect", &out, "--json"]).unwrap();
         }
-        // A folder of several networks, as a run is.
+        // A folder of folders of weights, as a run is.
         let (all, out) = (path(""), path("all.safetensors"));
         for args in [
             ["inspect", &all].as_slice(),
@@ -392,7 +392,8 @@ mod tests {
             missing.contains("cannot open") && missing.contains("nothing"),
             "{missing}"
         );
-        let empty = cause(&["export", &path(""), "--out", &path("x")]);
+        fs::create_dir(path("empty")).unwrap();
+        let empty = cause(&["export", &path("empty"), "--out", &path("x")]);
         assert!(
             empty.contains("cannot read") && empty.contains("config.json"),
             "{empty}"
