@@ -1,8 +1,7 @@
-//! Products of matrices, by the `gemm` crate: the one place of this project where its promises
-//! about memory are made, and checked.
+//! Products of matrices, by faer and by the `gemm` crate: the one place of this project where the promises that they ask
+//! for are made, and checked.
 
 use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
 
 use crate::fresh::{count, in_parts};
 
@@ -107,78 +106,17 @@ pub enum Before {
     Added,
 }
 
-/// How many threads work on a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// The caller's own.
-    One,
-    /// All, when the product is worth it.
-    All,
-}
-
-/// Writes a · b to `output`, whose rows lie `stride` numbers apart.
+/// Writes a · b to `output`, whose rows lie `stride` numbers apart, on the thread that asks.
 ///
 /// # Panics
 /// If the matrices do not fit each other, or `output` is too short.
-pub fn product(
-    output: &mut [f32],
-    stride: usize,
-    a: Matrix,
-    b: Matrix,
-    before: Before,
-    threads: Threads,
-) {
-    let (m, n) = (a.rows, b.columns);
-    assert!(n <= stride || m <= 1, "rows of the output overlap");
-    assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
-    let rows = rows_of_a_thread(a, b);
-    if threads == Threads::One || rows >= m {
-        return one_thread(output, stride, a, b, before);
-    }
-    let chunks = output.par_chunks_mut(rows * stride).enumerate();
-    chunks.take(m.div_ceil(rows)).for_each(|(part, output)| {
-        one_thread(output, stride, a.rows(part * rows, rows), b, before);
-    });
-}
-
-/// Gives a · b with `row` added to every row; an empty one is none. All threads work on it.
-///
-/// # Panics
-/// If the matrices do not fit each other, or the row does not fit them.
-pub fn product_and_row(a: Matrix, b: Matrix, row: &[f32]) -> Vec<f32> {
-    let (m, n) = (a.rows, b.columns);
-    assert!(row.is_empty() || row.len() == n, "row");
-    let rows = rows_of_a_thread(a, b);
-    let before = match row.is_empty() {
-        true => Before::Replaced,
-        false => Before::Added,
-    };
-    let (len, chunk) = (m * n, rows * n);
-    in_parts(len, chunk, count(len, chunk), |part, output| {
-        if before == Before::Added {
-            let rows = output.chunks_exact_mut(n);
-            rows.for_each(|output| output.copy_from_slice(row));
-        }
-        one_thread(output, n, a.rows(part * rows, rows), b, before);
-    })
-}
-
-/// Gives how many rows of a product one thread shall make: all of them where a second one would cost more than it
-/// brings. The threads meet once for a product; those of libraries meet several times, and each time costs as much as a
-/// small product.
-fn rows_of_a_thread(a: Matrix, b: Matrix) -> usize {
+pub fn product(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: Before) {
     assert_eq!(a.columns, b.rows, "inner sizes");
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    let parts = rayon::current_num_threads().min(m / LEAST_ROWS);
-    if parts < 2 || m * n * k < WORTH_SHARING {
-        return m;
-    }
-    m.div_ceil(parts)
-}
-
-/// Writes a · b to an output of at least its size.
-fn one_thread(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: Before) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(n <= stride || m <= 1, "rows of the output overlap");
+    assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
+    // Each where it is the faster one: gemm where the rows of the left matrix do not lie in one piece, as for the
+    // gradients of weights.
     if let Some((a, b)) = a.lines().zip(b.lines()).filter(|_| a.column_stride == 1) {
         // By columns, and turned: faer 0.24.4 changes the strides where it is asked for rows.
         let output = MatMut::from_column_major_slice_with_stride_mut(output, n, m, stride.max(n))
@@ -189,7 +127,6 @@ fn one_thread(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: B
         };
         return faer::linalg::matmul::matmul(output, before, a, b, 1.0, Par::Seq);
     }
-    assert!(reach([m, n], [stride, 1]) <= output.len(), "output");
     #[expect(unsafe_code, reason = "gemm takes pointers")]
     // SAFETY: every element of a and b lies inside its slice, as they were made, and every element
     // of the output inside its own. No two elements of the output share
@@ -218,6 +155,41 @@ fn one_thread(output: &mut [f32], stride: usize, a: Matrix, b: Matrix, before: B
             gemm::Parallelism::None,
         );
     }
+}
+
+/// Gives a · b with `row` added to every row; an empty one is none. All threads work on it.
+///
+/// # Panics
+/// If the matrices do not fit each other, or the row does not fit them.
+pub fn product_and_row(a: Matrix, b: Matrix, row: &[f32]) -> Vec<f32> {
+    let (m, n) = (a.rows, b.columns);
+    assert!(row.is_empty() || row.len() == n, "row");
+    let rows = rows_of_a_thread(a, b);
+    let before = match row.is_empty() {
+        true => Before::Replaced,
+        false => Before::Added,
+    };
+    let (len, chunk) = (m * n, rows * n);
+    in_parts(len, chunk, count(len, chunk), |part, output| {
+        if before == Before::Added {
+            let rows = output.chunks_exact_mut(n);
+            rows.for_each(|output| output.copy_from_slice(row));
+        }
+        product(output, n, a.rows(part * rows, rows), b, before);
+    })
+}
+
+/// Gives how many rows of a product one thread shall make: all of them where a second one would cost more than it
+/// brings. The threads meet once for a product; those of libraries meet several times, and each time costs as much as a
+/// small product.
+fn rows_of_a_thread(a: Matrix, b: Matrix) -> usize {
+    assert_eq!(a.columns, b.rows, "inner sizes");
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let parts = rayon::current_num_threads().min(m / LEAST_ROWS);
+    if parts < 2 || m * n * k < WORTH_SHARING {
+        return m;
+    }
+    m.div_ceil(parts)
 }
 
 /// Gives how many numbers a matrix reaches over.
@@ -251,7 +223,6 @@ mod tests {
 
     #[test]
     fn products_of_any_strides_land_where_they_belong_and_nowhere_else() {
-        // Small and odd, and large enough to be shared among threads.
         for [m, k, n] in [[1, 1, 1], [3, 5, 7], [150, 130, 140]] {
             let (a, b) = (numbers(2 * m * k), numbers(2 * k * n));
             let lying = Matrix::of_rows(&a, m, k, 2 * k);
@@ -267,7 +238,7 @@ mod tests {
             ] {
                 let stride = n + 2;
                 let mut output = vec![3.0; m * stride];
-                product(&mut output, stride, a, b, before, Threads::All);
+                product(&mut output, stride, a, b, before);
                 for (at, found) in output.iter().enumerate() {
                     let (i, j) = (at / stride, at % stride);
                     let expected = match before {
@@ -282,17 +253,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rows_may_be_fewer() {
+    fn threads_share_a_product_whose_last_rows_are_fewer() {
         let (a, b) = (numbers(67 * 300), numbers(300 * 201));
         let (a, b) = (
             Matrix::of_rows(&a, 67, 300, 300),
             Matrix::of_rows(&b, 300, 201, 201),
         );
-        let mut output = vec![0.0; 67 * 201];
-        product(&mut output, 201, a, b, Before::Replaced, Threads::All);
-        for (at, found) in output.iter().enumerate() {
-            let expected = plain(a, b, at / 201, at % 201);
-            assert!((found - expected).abs() < 1e-3, "{at}");
+        let row = numbers(201);
+        for (row, with) in [(&[][..], 0.0), (&row, 1.0)] {
+            let output = product_and_row(a, b, row);
+            assert_eq!(output.len(), 67 * 201);
+            for (at, found) in output.iter().enumerate() {
+                let added = with * row.get(at % 201).unwrap_or(&0.0);
+                let expected = plain(a, b, at / 201, at % 201) + added;
+                assert!((found - expected).abs() < 1e-3, "{at}");
+            }
         }
     }
 
@@ -307,6 +282,6 @@ mod tests {
     fn an_output_that_is_too_short_is_refused() {
         let a = [0.0; 6];
         let (a, b) = (Matrix::of_rows(&a, 2, 3, 3), Matrix::of_rows(&a, 3, 2, 2));
-        product(&mut [0.0; 3], 2, a, b, Before::Replaced, Threads::One);
+        product(&mut [0.0; 3], 2, a, b, Before::Replaced);
     }
 }

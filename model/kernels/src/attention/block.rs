@@ -3,7 +3,7 @@
 use super::rows::Back;
 use super::{Pairs, ROWS, Shape};
 use crate::attend::WIDTH;
-use crate::product::{Before, Matrix, Threads, product};
+use crate::product::{Before, Matrix, product};
 use crate::simd::dispatch;
 
 /// Keys or values.
@@ -97,14 +97,7 @@ impl Block {
         for seen in self.seen(pairs) {
             let keys = self.part(&seen, which).transposed();
             let (output, queries) = (&mut output[seen.first..], self.own(queries));
-            product(
-                output,
-                self.seen,
-                queries,
-                keys,
-                Before::Replaced,
-                Threads::One,
-            );
+            product(output, self.seen, queries, keys, Before::Replaced);
         }
     }
 
@@ -126,7 +119,7 @@ impl Block {
             let weights = &weights[seen.first..];
             let weights = Matrix::of_rows(weights, self.count, seen.count, self.seen);
             let values = self.part(&seen, which);
-            product(output, WIDTH, weights, values, before, Threads::One);
+            product(output, WIDTH, weights, values, before);
             before = Before::Added;
         }
     }
@@ -165,7 +158,7 @@ impl Block {
             for (output, rows, states) in sums {
                 let rows = Matrix::of_rows(&rows[of.first..], count, of.count, seen).transposed();
                 let states = self.own(states);
-                product(output, WIDTH, rows, states, Before::Added, Threads::One);
+                product(output, WIDTH, rows, states, Before::Added);
             }
         }
     }
