@@ -189,7 +189,12 @@ fn rows_of_a_thread(a: Matrix, b: Matrix) -> usize {
     if parts < 2 || m * n * k < WORTH_SHARING {
         return m;
     }
-    m.div_ceil(parts)
+    let mut rows = m.div_ceil(parts);
+    // faer multiplies a single row in another order, and rounding must not depend on how many threads there are.
+    while m % rows == 1 {
+        rows += 1;
+    }
+    rows
 }
 
 /// Gives how many numbers a matrix reaches over.
@@ -268,6 +273,27 @@ mod tests {
                 let expected = plain(a, b, at / 201, at % 201) + added;
                 assert!((found - expected).abs() < 1e-3, "{at}");
             }
+        }
+    }
+
+    #[test]
+    fn rounding_does_not_depend_on_how_many_threads_there_are() {
+        // Eighteen threads would have 17 rows each, and the last one of them a single row.
+        let (m, k, n) = (290, 128, 64);
+        let (a, b) = (numbers(m * k), numbers(k * n));
+        // Thirds do not add up alike in every order.
+        let [a, b] = [a, b].map(|x| x.iter().map(|x| x / 3.0).collect::<Vec<f32>>());
+        let a = Matrix::of_rows(&a, m, k, k);
+        let lying = Matrix::of_rows(&b, k, n, n);
+        let transposed = Matrix::of_rows(&b, n, k, k).transposed();
+        let by = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let both = || [lying, transposed].map(|b| product_and_row(a, b, &[]));
+            pool.build().expect("threads").install(both)
+        };
+        let alone = by(1);
+        for threads in [2, 3, 18] {
+            assert!(by(threads) == alone, "{threads}");
         }
     }
 
