@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 use nuwa_data::Picture;
 use nuwa_model::checkpoint;
 use nuwa_model::clip::ClipText;
@@ -264,8 +265,10 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
     assert!(said.contains("done after 160 of 160 updates"), "{said}");
     let losses = losses(&place.path("run-2"));
     let loss = |line: &Value| line["loss"].as_f64().expect("a number");
-    let (first, last) = (loss(&losses[0]), loss(&losses[losses.len() - 1]));
-    assert!(first > 3.5 && last < 2.5, "{first} to {last}");
+    // How well tokens can be told depends on the VQGAN, which is drawn anew: 0.30 to 0.55 of the first loss.
+    let (first, last) = (loss(&losses[0]), &losses[losses.len() - 10..]);
+    let last = last.iter().map(loss).sum::<f64>() / 10.0;
+    assert!(last < 0.7 * first, "{first} to {last}");
     let device = Device::flex();
     let (_, tower, _) =
         checkpoint::load::<ClipText>(&place.path("run-2/text"), &device).expect("text");
@@ -275,8 +278,22 @@ fn captions_train_a_text_tower_of_the_run_and_losses_fall() {
     begins_with(&place, "run-2");
 }
 
-/// Begins a run with the weights of another one, and leaves them as they are: its rate is below what would move any
-/// weight, be it as near to zero as one in a hundred thousand is.
+/// Gives all numbers of a network.
+fn numbers<M: Module>(network: &M) -> Vec<f32> {
+    struct Numbers(Vec<f32>);
+    impl ModuleVisitor for Numbers {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let data = param.val().into_data();
+            self.0.extend(data.try_to_vec::<f32>().expect("f32"));
+        }
+    }
+    let mut found = Numbers(Vec::new());
+    network.visit(&mut found);
+    found.0
+}
+
+/// Begins a run with the weights of another one, and leaves them as they are: its rate is lost when they are kept in
+/// half precision, but for the sign of a zero. So numbers are compared, not bits.
 fn begins_with(place: &Place, first: &str) {
     let words = format!(
         "render @next --tokens @told --vqgan @run --init-from @{first} --device cpu \
@@ -290,18 +307,16 @@ fn begins_with(place: &Place, first: &str) {
         let run = place.path(run);
         let renderer = checkpoint::load::<Renderer>(&run.join("renderer"), &device);
         let tower = checkpoint::load::<ClipText>(&run.join("text"), &device);
-        (
-            checkpoint::fingerprint(&renderer.expect("a renderer").0),
-            checkpoint::fingerprint(&tower.expect("a tower").0),
-        )
+        let (renderer, tower) = (renderer.expect("a renderer").0, tower.expect("a tower").0);
+        [numbers(&renderer), numbers(&tower)]
     };
     place.done(&words);
-    assert_eq!(weights("next"), weights(first));
+    assert!(weights("next") == weights(first));
     // Killed before its first checkpoint, a run begins with them once more.
     fs::remove_dir_all(place.path("next/checkpoints")).expect("removed");
     fs::remove_dir_all(place.path("next/renderer")).expect("removed");
     place.done("render @next --device cpu");
-    assert_eq!(weights("next"), weights(first));
+    assert!(weights("next") == weights(first));
 }
 
 #[test]
