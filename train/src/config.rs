@@ -65,12 +65,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let store = (&spec, recipe.samples);
     let config = RenderRunConfig::effective((preset, size), Path::new(""), store, |_| (), told)
         .map_err(Misuse)?;
-    // Whether there are held-out records is for `render` to say.
-    let judged = RenderRunConfig {
-        valid: Some(PathBuf::new()),
-        ..config.clone()
-    };
-    if let Some(problem) = judged.problem(&spec) {
+    if let Some(problem) = config.problem(&spec) {
         return Err(Misuse(problem).into());
     }
 

@@ -210,6 +210,10 @@ fn begin(
     if let Some(problem) = config.problem(spec) {
         return Err(Misuse(problem).into());
     }
+    if config.stage_two.patience > 0 && config.valid.is_none() {
+        let text = "stage_two.patience: there are no held-out records (--valid)";
+        return Err(Misuse(text.into()).into());
+    }
     check_devices(&config, &args.device, devices)?;
     if config.stage_two.sample_every > 0 {
         samples::painter()?;

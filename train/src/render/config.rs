@@ -257,10 +257,6 @@ impl RenderRunConfig {
             ),
             (stage.clip < 0.0, "stage_two.clip must not be negative"),
             (
-                stage.patience > 0 && self.valid.is_none(),
-                "stage_two.patience: there are no held-out records (--valid)",
-            ),
-            (
                 stage.caption_dropout > 0.0 && spec.text.is_none(),
                 "stage_two.caption_dropout: the store has no captions",
             ),
