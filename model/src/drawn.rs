@@ -17,3 +17,16 @@ pub(crate) fn normal<const D: usize>(shape: [usize; D], mean: f64, deviation: f6
     let data = RNG.with_borrow_mut(|rng| TensorData::random::<f32, _, _>(shape, range, rng));
     Tensor::from_data(data, &Device::flex())
 }
+
+/// Gives what `work` makes of `x`, and the gradient of `x` where `pull` is that of the outcome.
+pub(crate) fn with_gradient<const D: usize>(
+    x: &Tensor<D>,
+    pull: &Tensor<D>,
+    work: impl Fn(Tensor<D>) -> Tensor<D>,
+) -> [TensorData; 2] {
+    let x = Tensor::from_inner(x.clone()).require_grad();
+    let y = work(x.clone());
+    let loss = (y.clone() * Tensor::from_inner(pull.clone())).sum();
+    let gradient = x.grad(&loss.backward()).expect("tracked");
+    [y.inner().into_data(), gradient.into_data()]
+}

@@ -152,15 +152,8 @@ mod flex {
             for (rows, n) in [(1, 1), (7, 15), (300, 97)] {
                 let x: Tensor<2> = drawn::normal([n, rows], 0.0, 40.0).transpose();
                 let weight: Tensor<2> = drawn::normal([rows, 1], 0.0, 20.0);
-                let run = |work: &dyn Fn(Tensor<2>) -> Tensor<2>| {
-                    let x = Tensor::from_inner(x.clone()).require_grad();
-                    let y = work(x.clone());
-                    let loss = (y.clone() * Tensor::from_inner(weight.clone())).sum();
-                    let gradient = x.grad(&loss.backward()).expect("tracked");
-                    [y.inner().into_data(), gradient.into_data()]
-                };
-                let found = run(&|x| log_sum_exp(x));
-                let expected = run(&|x| {
+                let found = drawn::with_gradient(&x, &weight, log_sum_exp);
+                let expected = drawn::with_gradient(&x, &weight, |x| {
                     let log_p = burn::tensor::activation::log_softmax(x.clone(), 1);
                     (x - log_p).mean_dim(1)
                 });
@@ -178,15 +171,9 @@ mod flex {
                 // A hidden place, as masks make them, and rows that are a view.
                 let x = x.slice_fill([0..rows, 0..n / 4], f32::NEG_INFINITY);
                 let weight: Tensor<2> = drawn::normal([n, rows], 0.0, 20.0).transpose();
-                let run = |work: &dyn Fn(Tensor<2>) -> Tensor<2>| {
-                    let x = Tensor::from_inner(x.clone()).require_grad();
-                    let y = work(x.clone());
-                    let loss = (y.clone() * Tensor::from_inner(weight.clone())).sum();
-                    let gradient = x.grad(&loss.backward()).expect("tracked");
-                    [y.inner().into_data(), gradient.into_data()]
-                };
-                let found = run(&|x| softmax(x));
-                let expected = run(&|x| burn::tensor::activation::softmax(x, 1));
+                let found = drawn::with_gradient(&x, &weight, softmax);
+                let expected =
+                    drawn::with_gradient(&x, &weight, |x| burn::tensor::activation::softmax(x, 1));
                 for (found, expected) in found.iter().zip(&expected) {
                     found.assert_approx_eq::<f32>(expected, Tolerance::absolute(3e-5));
                 }

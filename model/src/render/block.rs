@@ -204,22 +204,14 @@ mod tests {
 
     use super::*;
     use crate::drawn;
-    use crate::patch::{Extent, TokenSize};
+    use crate::render::RendererConfig;
     use crate::render::config::HEAD_WIDTH;
-    use crate::render::{Decoding, Feed, RendererConfig, Transfer};
 
     #[test]
     fn contexts_are_projected_as_patches_are_and_all_weights_have_the_same_gradients() {
         let config = RendererConfig {
-            decoding: Decoding::Ar,
             d_model: 128,
-            n_layers: 1,
-            n_codes: 16,
-            patch: TokenSize { f: 1, h: 2, w: 2 },
-            extent: Extent { w: 1, h: 1, f: 0 },
-            feed: Feed::Pre,
-            d_text: None,
-            transfer: Transfer::Context,
+            ..RendererConfig::small()
         };
         let learnt = |mean| {
             let numbers = Tensor::from_inner(drawn::normal([128], mean, 0.5));

@@ -91,6 +91,22 @@ pub struct RendererConfig {
 }
 
 impl RendererConfig {
+    /// Gives one that tests make theirs of.
+    #[cfg(test)]
+    pub(super) fn small() -> Self {
+        Self {
+            decoding: Decoding::Ar,
+            d_model: HEAD_WIDTH,
+            n_layers: 1,
+            n_codes: 16,
+            patch: TokenSize { f: 1, h: 2, w: 2 },
+            extent: Extent { w: 1, h: 1, f: 0 },
+            feed: Feed::Pre,
+            d_text: None,
+            transfer: Transfer::Context,
+        }
+    }
+
     /// Gives the number of attention heads.
     pub fn n_heads(&self) -> usize {
         self.d_model / HEAD_WIDTH

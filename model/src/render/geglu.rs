@@ -101,15 +101,8 @@ mod flex {
             for [b, m, h] in [[1, 1, 1], [2, 3, 37], [3, 50, 192]] {
                 let draw = |shape: [usize; 3]| drawn::normal(shape, 0.0, 3.0);
                 let (x, weight) = (draw([b, m, 2 * h]), draw([b, m, h]));
-                let run = |work: &dyn Fn(Tensor<3>) -> Tensor<3>| {
-                    let x = Tensor::from_inner(x.clone()).require_grad();
-                    let y = work(x.clone());
-                    let loss = (y.clone() * Tensor::from_inner(weight.clone())).sum();
-                    let gradient = x.grad(&loss.backward()).expect("tracked");
-                    [y.inner().into_data(), gradient.into_data()]
-                };
-                let found = run(&|x| geglu(x));
-                let expected = run(&super::super::spelled_out);
+                let found = drawn::with_gradient(&x, &weight, geglu);
+                let expected = drawn::with_gradient(&x, &weight, super::super::spelled_out);
                 // 1.5e-7 of products that reach a hundred.
                 for (found, expected) in found.iter().zip(&expected) {
                     found.assert_approx_eq::<f32>(expected, Tolerance::rel_abs(1e-5, 2e-5));

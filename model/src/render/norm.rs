@@ -8,7 +8,7 @@ use burn::tensor::module::layer_norm;
 use super::precision::single;
 
 /// Added to the variance: burn-nn's default, which every normalization here has (page §7).
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// Normalizes states `[b, m, d]` over their width. Those of half precision are summed and divided in
 /// single precision, and given back as they came.

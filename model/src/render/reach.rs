@@ -72,8 +72,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::patch::TokenSize;
-    use crate::render::{Decoding, Feed, RendererConfig, Transfer};
+    use crate::render::RendererConfig;
 
     #[test]
     fn a_table_of_pictures_serves_every_frame() {
@@ -90,17 +89,7 @@ mod tests {
 
     #[test]
     fn a_table_that_has_grown_still_learns() {
-        let config = RendererConfig {
-            decoding: Decoding::Ar,
-            d_model: 64,
-            n_layers: 1,
-            n_codes: 16,
-            patch: TokenSize { f: 1, h: 2, w: 2 },
-            extent: Extent { w: 1, h: 1, f: 0 },
-            feed: Feed::Pre,
-            d_text: None,
-            transfer: Transfer::Context,
-        };
+        let config = RendererConfig::small();
         let far = Extent {
             f: 2,
             ..config.extent

@@ -246,21 +246,14 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::patch::{Extent, TokenSize};
-    use crate::render::{Decoding, Feed, RendererConfig, Transfer};
+    use crate::render::RendererConfig;
 
     #[test]
     fn codes_that_are_alike_begin_alike_and_stay_trainable() {
         let config = RendererConfig {
-            decoding: Decoding::Ar,
             d_model: 192,
-            n_layers: 1,
             n_codes: 60,
-            patch: TokenSize { f: 1, h: 2, w: 2 },
-            extent: Extent { w: 1, h: 1, f: 0 },
-            feed: Feed::Pre,
-            d_text: None,
-            transfer: Transfer::Context,
+            ..RendererConfig::small()
         };
         let device = Device::flex();
         let normal = Distribution::Normal(3.0, 5.0);

@@ -32,10 +32,9 @@ pub(in crate::render) fn attention(
         let nothing = Tensor::zeros([b, 0, d], &own[0].device());
         [nothing.clone(), nothing]
     });
-    let [queries, keys, values, own_keys, own_values] = {
-        let ([keys, values], [own_keys, own_values]) = (earlier, own);
-        [queries, keys, values, own_keys, own_values].map(Tensor::into_dispatch)
-    };
+    let ([keys, values], [own_keys, own_values]) = (earlier, own);
+    let [queries, keys, values, own_keys, own_values] =
+        [queries, keys, values, own_keys, own_values].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Attention>::patch_attention(
         queries, keys, values, own_keys, own_values, causal,
     ))

@@ -15,8 +15,8 @@ const SLICES: usize = UNITS / LANES;
 /// Columns of one cube.
 pub(super) const COLUMNS: usize = LANES * WIDTH;
 
-/// That of burn-nn's default, which every normalization here has (page §7).
-const EPSILON: f32 = 1e-5;
+/// That of every normalization here, as shaders take it.
+const EPSILON: f32 = crate::render::norm::EPSILON as f32;
 
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
